@@ -1,0 +1,93 @@
+"""Spans to runs: which span belongs to which run, and when a run that arrives in pieces is complete."""
+
+import time
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from ire_otel import semconv
+from ire_otel.records import SpanRecord
+
+
+def split_by_run(records: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
+    """Give the records of each run by run id: by their own mark, else by that of the nearest marked ancestor.
+
+    Spans that belong to no run are left out.
+    """
+    given = list(records)
+    by_id = {(record.trace_id, record.span_id): record for record in given}
+    runs: dict[str, list[SpanRecord]] = {}
+    for record in given:
+        run_id = _run_of(record, by_id)
+        if run_id is not None:
+            runs.setdefault(run_id, []).append(record)
+    return runs
+
+
+def _run_of(record: SpanRecord, by_id: dict[tuple[str, str], SpanRecord]) -> str | None:
+    seen: set[str] = set()
+    current: SpanRecord | None = record
+    while current is not None and current.span_id not in seen:
+        run_id = current.attributes.get(semconv.RUN_ID)
+        if isinstance(run_id, str):
+            return run_id
+        seen.add(current.span_id)
+        current = by_id.get((current.trace_id, current.parent_span_id or ""))
+    return None
+
+
+def is_run_span(record: SpanRecord) -> bool:
+    """Tell whether a record is the span of a run itself."""
+    return semconv.SCHEMA in record.attributes and semconv.STAGE_NAME not in record.attributes
+
+
+class _Trace(msgspec.Struct):
+    """What has arrived of one OpenTelemetry trace."""
+
+    records: list[SpanRecord]
+    changed: float
+    due: float | None = None
+    """When its runs are to be written; None while no run has ended in it."""
+
+
+class TraceBuffer:
+    """Holds spans by OpenTelemetry trace until their runs have ended, and a while longer for late ones. Not thread-safe."""
+
+    def __init__(self, grace_period: float, settle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Both in seconds: from the end of a run to its document, and from there until its spans are forgotten."""
+        self._grace_period = grace_period
+        self._settle_after = settle_after
+        self._clock = clock
+        self._traces: dict[str, _Trace] = {}
+
+    def add(self, records: Iterable[SpanRecord]) -> None:
+        """Take spans as they arrive, in any order."""
+        now = self._clock()
+        for record in records:
+            trace = self._traces.setdefault(record.trace_id, _Trace([], now))
+            trace.records.append(record)
+            trace.changed = now
+        for trace in self._traces.values():
+            if trace.changed == now and trace.due is None and any(map(is_run_span, trace.records)):
+                trace.due = now + self._grace_period
+
+    def due(self, *, everything: bool = False) -> list[SpanRecord]:
+        """Give the records of every trace whose runs are due; `everything`: of all traces, ended runs or not.
+
+        They are kept for late spans, which make their trace due again, and forgotten after `settle_after`.
+        """
+        now = self._clock()
+        ready: list[SpanRecord] = []
+        for trace_id, trace in list(self._traces.items()):
+            if everything or (trace.due is not None and trace.due <= now):
+                ready += trace.records
+                trace.due = None
+            if trace.changed < now - self._settle_after:
+                del self._traces[trace_id]
+        return ready
+
+    def next_due(self) -> float | None:
+        """Give the seconds until the next trace is due; None if none is waiting."""
+        waiting = [trace.due for trace in self._traces.values() if trace.due is not None]
+        return max(0.0, min(waiting) - self._clock()) if waiting else None
+

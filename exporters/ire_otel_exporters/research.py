@@ -1,0 +1,153 @@
+"""ResearchExporter: one trace file and one metadata row for every run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+
+from ire_otel import assembly, processor, settings
+from ire_otel.db.store import RunStore
+from ire_otel.errors import RowRefusedError, StoreError
+from ire_otel.records import ExportOutcome, SpanRecord
+from ire_otel.row import Row, row
+from ire_otel.sdk_spans import from_readable
+from ire_otel.steps import Step, apply
+from ire_otel_exporters import trace_file
+from ire_otel_exporters.grouping import TraceBuffer, split_by_run
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+    from ire_otel.model import TraceDocument
+
+logger = logging.getLogger("ire_otel")
+
+
+class ResearchExporter(SpanExporter):
+    """Writes runs. RunProcessor hands it whole runs; under any other span processor it collects their spans itself."""
+
+    def __init__(self, settings: settings.Settings | None = None, *, steps: Sequence[Step] = ()) -> None:
+        """Make one by hand, or by name: `OTEL_TRACES_EXPORTER=ire`. Nothing is opened before the first run."""
+        self._settings = settings or _load_settings()
+        self._steps = steps
+        self._store = RunStore(self._settings.database_url, self._settings.pooler)
+        self._buffer = TraceBuffer(self._settings.grace_period, self._settings.settle_after)
+        self._lock = threading.Lock()
+        self._timer: threading.Timer | None = None
+
+    # -- as any span exporter -----------------------------------------------------------------------------------------
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Collect spans; a run is written when its span is in, plus a grace period for late children."""
+        if processor.in_charge():
+            return SpanExportResult.SUCCESS  # RunProcessor has these runs, and more of them
+        try:
+            with self._lock:
+                self._buffer.add(from_readable(span) for span in spans)
+            return self._write_due()
+        except Exception:
+            # Tracing must never break the run it watches.
+            logger.exception("%d spans could not be taken", len(spans))
+            return SpanExportResult.FAILURE
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Write everything collected so far, runs without their own span included."""
+        return self._write_due(everything=True) is SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """Write everything collected so far and let go of the database."""
+        self.force_flush()
+        with self._lock:
+            if self._timer is not None:
+                self._timer.cancel()
+        self._store.close()
+
+    def _write_due(self, *, everything: bool = False) -> SpanExportResult:
+        with self._lock:
+            outcomes = self.export_records(self._buffer.due(everything=everything), source="sdk")
+            self._wake_when_due()
+        failed = any(outcome.file_error or outcome.row_error for outcome in outcomes)
+        return SpanExportResult.FAILURE if failed else SpanExportResult.SUCCESS
+
+    def _wake_when_due(self) -> None:
+        """A batch processor calls only when there are new spans, so the last run of a process needs a call of its own."""
+        wait = self._buffer.next_due()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if wait is not None:
+            self._timer = threading.Timer(wait, self._write_due)
+            self._timer.daemon = True
+            self._timer.start()
+
+    # -- with whole runs ----------------------------------------------------------------------------------------------
+
+    def export_records(self, records: Sequence[SpanRecord], source: str = "runlog") -> list[ExportOutcome]:
+        """Write every run that `records` hold: files first, then all rows in one transaction. Never raises.
+
+        source: where the records come from (`metadata.source`): runlog, sdk or otlp.
+        """
+        written = [self._write_file(run_id, run, source) for run_id, run in split_by_run(records).items()]
+        rows = {made.run.trace_id: made for _, made in written if made is not None}
+        results = self._save(list(rows.values()))
+        return [
+            msgspec.structs.replace(outcome, **results[outcome.trace_id]) if outcome.trace_id in rows else outcome
+            for outcome, _ in written
+        ]
+
+    def _write_file(self, run_id: str, records: Sequence[SpanRecord], source: str) -> tuple[ExportOutcome, Row | None]:
+        try:
+            document = assembly.assemble(apply(self._steps, records), run_id=run_id, source=source)
+            path = self._settings.trace_file(document.project_name, document.trace_id)
+            made = row(document, self._settings.location(path))
+            document = _with_notes(document, made.notes)
+        except Exception as error:
+            logger.exception("run %s could not be assembled", run_id)
+            return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error)), None
+        try:
+            trace_file.write(path, assembly.encode(document), document.metadata.records)
+        except OSError as error:
+            reason = f"cannot write {path}: {error.strerror}"
+            logger.error("%s; the run's row says so", reason)  # noqa: TRY400 # the cause is the system's, in one line
+            return ExportOutcome(trace_id=run_id, file_error=reason), row(document, None)
+        return ExportOutcome(trace_id=run_id, file_path=str(path)), made
+
+    def _save(self, rows: list[Row]) -> dict[str, dict[str, str]]:
+        """Write rows; gives by trace_id what became of each, as fields of ExportOutcome."""
+        if not rows:
+            return {}
+        try:
+            refused: dict[str, RowRefusedError] = self._store.save(rows)
+        except StoreError as error:
+            logger.error("%s; %d rows are not written, their trace files are", error, len(rows))  # noqa: TRY400 # one line
+            return {made.run.trace_id: {"row_error": str(error)} for made in rows}
+        except Exception as error:
+            logger.exception("%d rows could not be written", len(rows))
+            return {made.run.trace_id: {"row_error": str(error)} for made in rows}
+        for trace_id, refusal in refused.items():
+            logger.error("the row of run %s is refused: %s", trace_id, refusal)
+        return {
+            made.run.trace_id: {"row_error": str(refused[made.run.trace_id])}
+            if made.run.trace_id in refused
+            else {"row": "saved"}
+            for made in rows
+        }
+
+
+def _load_settings() -> settings.Settings:
+    chosen, problems = settings.load_leniently()
+    for problem in problems:
+        logger.error("%s; ire-otel goes on without it", problem)
+    return chosen
+
+
+def _with_notes(document: TraceDocument, notes: Sequence[str]) -> TraceDocument:
+    if not notes:
+        return document
+    metadata = msgspec.structs.replace(document.metadata, warnings=[*document.metadata.warnings, *notes])
+    return msgspec.structs.replace(document, metadata=metadata)

@@ -1,0 +1,1 @@
+"""The database: tables, connections, migrations, and the store that writes rows. The only doorway to the drivers."""

@@ -1,0 +1,70 @@
+"""Driver errors, wrapped once: what they mean for a row, and what to do about them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from ire_otel.db.engine import Database
+from ire_otel.errors import IreOtelError, RowRefusedError, StoreError, StoreUnavailableError
+
+_CONTENT_STATES = ("22", "23", "54")
+"""SQLSTATE classes: data exception, integrity constraint violation, program limit exceeded."""
+_MISSING_STATES = ("42P01", "42703", "3F000")
+"""Undefined table, undefined column, undefined schema."""
+_MISSING_IN_SQLITE = ("no such table", "no such column")
+_CONTENT_ERRORS = ("DataError", "IntegrityError", "ProgrammingError", "NotSupportedError", "InterfaceError")
+
+
+@contextmanager
+def wrapped(target: Database) -> Iterator[None]:
+    """Turn every error of driver and operating system into a StoreError that names the place and the remedy."""
+    try:
+        yield
+    except IreOtelError:
+        raise
+    except Exception as error:
+        raise failure(error, target) from error
+
+
+def failure(error: Exception, target: Database) -> StoreError:
+    """Give the error to raise for `error`: RowRefusedError for its content, else StoreUnavailableError."""
+    original = _driver_error(error)
+    reason = (str(original).strip().splitlines() or [type(original).__name__])[0]
+    if is_about_content(original):
+        return RowRefusedError(f"{target.place} refused a row for its content: {reason}")
+    state = getattr(original, "sqlstate", None) or ""
+    if is_missing_table(original):
+        return StoreUnavailableError(f"{target.place} lacks our tables ({reason}): run `ire-otel db upgrade`")
+    return StoreUnavailableError(f"{target.place} cannot be used ({reason}): {_remedy(target, state, reason)}")
+
+
+def is_about_content(error: Exception) -> bool:
+    """Tell whether the same row would be refused again, on a database that works."""
+    state = getattr(error, "sqlstate", None)
+    if state:
+        return str(state).startswith(_CONTENT_STATES)
+    if "closed" in str(error) or "no such" in str(error):
+        return False
+    return type(error).__name__ in _CONTENT_ERRORS or isinstance(error, ValueError | TypeError | OverflowError)
+
+
+def is_missing_table(error: Exception) -> bool:
+    """Tell whether the database lacks a table or column that the statement names."""
+    original = _driver_error(error)
+    return getattr(original, "sqlstate", None) in _MISSING_STATES or str(original).startswith(_MISSING_IN_SQLITE)
+
+
+def _driver_error(error: Exception) -> Any:
+    return error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+
+
+def _remedy(target: Database, state: str, reason: str) -> str:
+    if target.file is None:
+        if state.startswith("28") or "password" in reason or "authentication" in reason:
+            return "check user and password in database_url"
+        return "check that it runs and that database_url is right"
+    if "locked" in reason:
+        return "another process holds it; it will be tried again"
+    return "check that the folder exists and is writable, and that the file is a SQLite database"

@@ -1,0 +1,180 @@
+"""Bring a database to the schema of this version, take it back, or print the SQL for it."""
+
+import io
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import sqlalchemy as sa
+
+from ire_otel.db.engine import BUSY_TIMEOUT, Database, engine
+from ire_otel.db.failures import is_missing_table, wrapped
+from ire_otel.errors import ConfigurationError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    # Alembic loads only where there is something to migrate.
+    from alembic.config import Config
+
+HEAD: Final = "0001"
+"""The newest migration; a test compares it with the files."""
+VERSION_TABLE: Final = "ire_otel_alembic_version"
+"""A name of our own, because the host may keep its own Alembic history in the same database."""
+DIALECTS: Final = ("sqlite", "postgresql")
+
+_VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(VERSION_TABLE))
+_LOCK: Final = 0x6972655F6F74656C
+"""Key of the Postgres advisory lock that only one upgrade holds; spells ire_otel."""
+
+
+def upgrade(target: Database, revision: str = HEAD) -> None:
+    """Bring the database to `revision`; one that is there already is left as it is. Any number may try at once.
+
+    Raises StoreUnavailableError, also where the database was made by a later version of ire-otel.
+    """
+    _make_folder(target)
+    with wrapped(target), _locked(target) as connection:
+        if _revision(connection) != revision:
+            _known(target, _revision(connection))
+            _run("upgrade", connection, revision)
+
+
+def downgrade(target: Database, revision: str = "base") -> None:
+    """Take the database back to `revision` (`base`: nothing of ours is left)."""
+    _must_exist(target)
+    with wrapped(target), _locked(target) as connection:
+        _known(target, _revision(connection))
+        _run("downgrade", connection, revision)
+
+
+def current(target: Database) -> str | None:
+    """Give the migration that the database is at; None where it has none of our tables."""
+    if target.file is not None and not target.file.exists():
+        return None
+    with wrapped(target), engine(target).connect() as connection:
+        try:
+            return connection.scalar(_VERSION)
+        except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
+            if is_missing_table(error):
+                return None
+            raise
+
+
+def sql(dialect: str, *, start: str = "base", end: str = HEAD) -> str:
+    """Give the SQL that brings a database of `dialect` from one migration to another (down where `end` is earlier)."""
+    from alembic import command
+
+    if dialect not in DIALECTS:
+        raise ConfigurationError(f"dialect {dialect!r} is unknown: valid are {', '.join(DIALECTS)}")
+    output = io.StringIO()
+    config = _config()
+    config.output_buffer = output
+    config.attributes["dialect"] = dialect
+    down = end == "base"
+    (command.downgrade if down else command.upgrade)(config, f"{start}:{end}", sql=True)
+    return output.getvalue()
+
+
+def ensure_current(target: Database) -> None:
+    """Make sure that the tables are there: SQLite is made and migrated, Postgres only checked (one tiny query).
+
+    Raises StoreUnavailableError.
+    """
+    if target.file is not None:
+        if not target.file.exists() or current(target) != HEAD:
+            upgrade(target)
+        return
+    found = current(target)
+    if found != HEAD:
+        _known(target, found)
+        what = "lacks our tables" if found is None else f"is at migration {found}, this version needs {HEAD}"
+        raise StoreUnavailableError(f"{target.place} {what}: run `ire-otel db upgrade`")
+
+
+def migrations() -> Path:
+    """Give the folder of the migrations: inside the installed package, else in the checkout beside it."""
+    package = Path(str(files("ire_otel")))
+    for folder in (package / "migrations", package.parent / "migrations"):
+        if (folder / "env.py").is_file():
+            return folder
+    raise ConfigurationError(f"the migrations are missing from {package}: install ire-otel again")
+
+
+def _config() -> "Config":
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def _run(direction: str, connection: sa.Connection, revision: str) -> None:
+    from alembic import command
+
+    config = _config()
+    config.attributes["connection"] = connection
+    (command.upgrade if direction == "upgrade" else command.downgrade)(config, revision)
+
+
+def _revision(connection: sa.Connection) -> str | None:
+    if not sa.inspect(connection).has_table(VERSION_TABLE):
+        return None
+    return connection.scalar(_VERSION)
+
+
+def _known(target: Database, revision: str | None) -> None:
+    from alembic.script import ScriptDirectory
+
+    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
+    if revision is not None and revision not in known:
+        raise StoreUnavailableError(
+            f"{target.place} is at migration {revision}, which this version (up to {HEAD}) does not know: "
+            "upgrade ire-otel"
+        )
+
+
+@contextmanager
+def _locked(target: Database) -> Iterator[sa.Connection]:
+    """Open a transaction that no second upgrade enters."""
+    made = engine(target)
+    if target.file is None:
+        with made.begin() as connection:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+            yield connection
+        return
+    _write_ahead(made)
+    with made.connect() as connection:
+        connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+        with connection.begin():
+            yield connection
+
+
+def _write_ahead(made: sa.Engine) -> None:
+    """Switch the SQLite file to WAL, which it then stays in."""
+    deadline = time.monotonic() + BUSY_TIMEOUT
+    while True:
+        connection = made.raw_connection()
+        try:
+            connection.cursor().execute("PRAGMA journal_mode = WAL")
+            return
+        except made.dialect.loaded_dbapi.OperationalError:
+            # SQLite does not wait for this lock by itself.
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        finally:
+            connection.close()
+
+
+def _make_folder(target: Database) -> None:
+    if target.file is not None:
+        with wrapped(target):
+            target.file.parent.mkdir(parents=True, exist_ok=True)
+
+
+def _must_exist(target: Database) -> None:
+    if target.file is not None and not target.file.exists():
+        raise StoreUnavailableError(f"no database at {target.file}: check database_url")

@@ -1,0 +1,171 @@
+"""RunStore: writes the rows of finished runs, several runs in one transaction."""
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from operator import attrgetter
+from threading import Lock
+from typing import Any, Final
+
+import msgspec
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
+from sqlalchemy.sql.dml import Insert
+
+from ire_otel.db import tables
+from ire_otel.db.engine import Database, database, engine
+from ire_otel.db.failures import failure, is_about_content, wrapped
+from ire_otel.db.migrate import ensure_current
+from ire_otel.errors import IreOtelError, RowRefusedError
+from ire_otel.row import DecisionRow, ModelUsageRow, PrincipleScoreRow, Row, RunRow, SourceRow, StageRow
+from ire_otel.values import dumps
+
+_CHILDREN: Final[tuple[tuple[sa.Table, type[msgspec.Struct], str], ...]] = (
+    (tables.trace_principle_scores, PrincipleScoreRow, "principle_scores"),
+    (tables.trace_stages, StageRow, "stages"),
+    (tables.trace_decisions, DecisionRow, "decisions"),
+    (tables.trace_sources, SourceRow, "sources"),
+    (tables.trace_model_usage, ModelUsageRow, "model_usage"),
+)
+"""Child table, the struct of its rows, and the field of Row that holds them."""
+
+
+class RunStore:
+    """One connection for writing rows, opened at the first `save` and after a failure. Any thread, one process."""
+
+    def __init__(self, url: str, pooler: str = "") -> None:
+        self.database = database(url, pooler)
+        self._statements = _Statements(self.database)
+        self._connection: sa.PoolProxiedConnection | None = None
+        self._lock = Lock()
+
+    def save(self, rows: Sequence[Row]) -> dict[str, RowRefusedError]:
+        """Write runs in one transaction; a run that has a row already gets it replaced, child rows included.
+
+        What people set (`flagged_for_review`, `review_notes`) and `created_at` are never touched. Returns the runs that
+        the database refused for their content, by trace_id; the others are saved all the same.
+        Raises StoreUnavailableError: nothing of what was given is saved.
+        """
+        latest = list({row.run.trace_id: row for row in rows}.values())
+        with self._lock:
+            refusal = self._write(latest)
+            if refusal is None:
+                return {}
+            if len(latest) == 1:
+                return {latest[0].run.trace_id: refusal}
+            refused = {row.run.trace_id: self._write([row]) for row in latest}
+        return {trace_id: error for trace_id, error in refused.items() if error is not None}
+
+    def close(self) -> None:
+        """Close the connection; the next `save` opens another."""
+        with self._lock:
+            self._drop_connection()
+
+    def _write(self, rows: Sequence[Row]) -> RowRefusedError | None:
+        """Write in one transaction; give the refusal where one of the rows is refused."""
+        try:
+            with wrapped(self.database):
+                connection = self._connection or self._connect()
+            self._statements.execute(connection.cursor(), rows)
+            connection.commit()
+        except IreOtelError:
+            raise
+        except Exception as error:
+            if is_about_content(error):
+                self._roll_back()
+                return _refusal(error, self.database)
+            self._drop_connection()
+            raise failure(error, self.database) from error
+        return None
+
+    def _connect(self) -> sa.PoolProxiedConnection:
+        ensure_current(self.database)
+        self._connection = engine(self.database).raw_connection()
+        return self._connection
+
+    def _roll_back(self) -> None:
+        if self._connection is not None:
+            self._connection.rollback()
+
+    def _drop_connection(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            # What is broken may refuse even to close.
+            with suppress(Exception):
+                connection.close()
+
+
+def _refusal(error: Exception, target: Database) -> RowRefusedError:
+    refusal = RowRefusedError(str(failure(error, target)))
+    refusal.__cause__ = error
+    return refusal
+
+
+class _Statements:
+    """The SQL, compiled once; per run only values are taken from the structs."""
+
+    def __init__(self, target: Database) -> None:
+        on_sqlite = target.file is not None
+        self._begin = "BEGIN IMMEDIATE" if on_sqlite else None
+        dialect: sa.Dialect = sqlite.dialect() if on_sqlite else psycopg_dialect(paramstyle="format")  # type: ignore[no-untyped-call] # SQLAlchemy annotates no dialect
+        encoded = (sa.JSON, postgresql.ARRAY) if on_sqlite else (sa.JSON,)
+        self._upsert = _compiled(_upsert(dialect.name), dialect, RunRow, encoded)
+        self._children = [
+            (
+                _compiled(sa.delete(table).where(table.c.trace_id == sa.bindparam("trace_id")), dialect, rows, ()),
+                _compiled(sa.insert(table).values(_values(rows)).inline(), dialect, rows, ()),
+                attrgetter(field),
+            )
+            for table, rows, field in _CHILDREN
+        ]
+
+    def execute(self, cursor: Any, rows: Sequence[Row]) -> None:
+        """Write `rows` with a driver's cursor, without ending the transaction."""
+        if self._begin is not None:
+            cursor.execute(self._begin)
+        sql, values = self._upsert
+        cursor.executemany(sql, [values(row.run) for row in rows])
+        trace_ids = [(row.run.trace_id,) for row in rows]
+        for (delete, _), (insert, child_values), children in self._children:
+            cursor.executemany(delete, trace_ids)
+            found = [child_values(child) for row in rows for child in children(row)]
+            if found:
+                cursor.executemany(insert, found)
+
+
+_Statement = tuple[str, Callable[[Any], tuple[Any, ...]]]
+
+
+def _upsert(dialect: str) -> Insert:
+    insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+    statement = insert(tables.traces)
+    kept = [name for name in RunRow.__struct_fields__ if name != "trace_id"]
+    project = sa.select(tables.projects.c.id).where(tables.projects.c.id == sa.bindparam("project_id"))
+    replaced = {name: statement.excluded[name] for name in kept}
+    values = _values(RunRow) | {"project_id": project.scalar_subquery()}
+    return statement.values(values).inline().on_conflict_do_update(index_elements=["trace_id"], set_=replaced)
+
+
+def _values(row: type[msgspec.Struct]) -> dict[str, Any]:
+    return {name: sa.bindparam(name) for name in row.__struct_fields__}
+
+
+def _compiled(statement: Any, dialect: sa.Dialect, row: type[msgspec.Struct], encoded: tuple[type, ...]) -> _Statement:
+    compiled = statement.compile(dialect=dialect)
+    names = list(compiled.positiontup or ())
+    take: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
+    as_json = [
+        position
+        for position, name in enumerate(names)
+        if isinstance(tables.traces.c[name].type if row is RunRow else None, encoded)
+    ]
+    if not as_json:
+        return str(compiled), take
+
+    def values(source: Any) -> tuple[Any, ...]:
+        taken = list(take(source))
+        for position in as_json:
+            taken[position] = None if taken[position] is None else dumps(taken[position])
+        return tuple(taken)
+
+    return str(compiled), values

@@ -1,0 +1,192 @@
+"""The tables as they are after the last migration; a test keeps the two equal, on both databases."""
+
+from typing import Final
+
+from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, false, text
+
+from ire_otel.db.types import JsonObject, RandomUuid, TextList, UtcDateTime, UtcNow, Uuid
+
+metadata = MetaData()
+
+projects = Table(
+    "projects",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=RandomUuid()),
+    Column("name", Text, nullable=False),
+)
+"""Made only where the database has none; a host's own has further columns, and ire-otel never writes to either."""
+
+traces = Table(
+    "traces",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=RandomUuid()),
+    Column("trace_id", String(100), nullable=False, unique=True),
+    Column("project_id", Uuid, ForeignKey("projects.id", ondelete="SET NULL")),
+    Column("project_key", String(200)),
+    Column("project_name", String(200)),
+    Column("parent_trace_id", String(100)),
+    Column("output_type", String(100)),
+    Column("otel_trace_id", String(50)),
+    Column("query", Text),
+    Column("intent", String(50)),
+    Column("domain", String(100)),
+    Column("report_type", String(100)),
+    Column("research_type", String(100)),
+    Column("status", String(20), nullable=False, server_default="in_progress"),
+    Column("error", Text),
+    Column("quality_gate_passed", Boolean),
+    Column("overall_quality_score", Float),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("completed_at", UtcDateTime),
+    Column("duration_seconds", Float),
+    Column("intake_duration", Float),
+    Column("rubric_duration", Float),
+    Column("collection_duration", Float),
+    Column("synthesis_duration", Float),
+    Column("quality_gate_duration", Float),
+    Column("evidence_collected", Integer),
+    Column("evidence_passed", Integer),
+    Column("evidence_filtered", Integer),
+    Column("synthesis_model", String(100)),
+    Column("synthesis_input_tokens", Integer),
+    Column("synthesis_output_tokens", Integer),
+    Column("synthesis_cost_usd", Float),
+    Column("principle_scores", JsonObject, server_default=text("'{}'")),
+    Column("gap_principles", TextList),
+    Column("strength_principles", TextList),
+    Column("iteration_count", Integer, server_default=text("1")),
+    Column("quality_gate_failures", Integer, server_default=text("0")),
+    Column("decision_count", Integer),
+    Column("llm_call_count", Integer),
+    Column("llm_calls_without_usage", Integer),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost_usd", Float),
+    Column("tracing_overhead_ms", Float),
+    Column("dropped_telemetry", Integer),
+    Column("schema_version", Integer),
+    Column("trace_file_path", String(500)),
+    Column("report_file_path", String(500)),
+    Column("output_file_paths", TextList),
+    Column("flagged_for_review", Boolean, server_default=false()),
+    Column("review_notes", Text),
+    Column("created_at", UtcDateTime, server_default=UtcNow()),
+    Column("updated_at", UtcDateTime, server_default=UtcNow()),
+)
+"""One row a run."""
+
+trace_principle_scores = Table(
+    "trace_principle_scores",
+    metadata,
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), primary_key=True),
+    Column("principle_id", String(200), primary_key=True),
+    Column("name", String(200)),
+    Column("score", Float),
+    Column("feedback", String(500)),
+    Column("started_at", UtcDateTime, nullable=False),
+    Column("status", String(20), nullable=False),
+    Column("intent", String(50)),
+    Column("report_type", String(100)),
+    sqlite_with_rowid=False,
+)
+"""One row per run and principle."""
+
+trace_stages = Table(
+    "trace_stages",
+    metadata,
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), primary_key=True),
+    Column("stage", String(200), primary_key=True),
+    Column("attempt", Integer, primary_key=True),
+    Column("component", String(200)),
+    Column("started_at", UtcDateTime),
+    Column("duration_seconds", Float),
+    Column("error", Text),
+    Column("model", String(200)),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost_usd", Float),
+    sqlite_with_rowid=False,
+)
+"""One row per run, stage and attempt."""
+
+trace_decisions = Table(
+    "trace_decisions",
+    metadata,
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), primary_key=True),
+    Column("position", Integer, primary_key=True),
+    Column("stage", String(200), nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("component", String(200)),
+    Column("decision_type", String(200), nullable=False),
+    Column("what", String(500)),
+    Column("why", String(500)),
+    Column("confidence", Float),
+    Column("decided_at", UtcDateTime),
+    sqlite_with_rowid=False,
+)
+"""One row per decision, at most 1,000 a run."""
+
+trace_sources = Table(
+    "trace_sources",
+    metadata,
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), primary_key=True),
+    Column("source", String(200), primary_key=True),
+    Column("collected", Integer),
+    Column("kept", Integer),
+    Column("filtered", Integer),
+    Column("mean_score", Float),
+    sqlite_with_rowid=False,
+)
+"""One row per run and source of evidence."""
+
+trace_model_usage = Table(
+    "trace_model_usage",
+    metadata,
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), primary_key=True),
+    Column("model", String(200), primary_key=True),
+    Column("calls", Integer),
+    Column("input_tokens", Integer),
+    Column("output_tokens", Integer),
+    Column("cost_usd", Float),
+    sqlite_with_rowid=False,
+)
+"""One row per run and model."""
+
+# Single columns, for any question
+Index("idx_traces_intent", traces.c.intent)
+Index("idx_traces_domain", traces.c.domain)
+Index("idx_traces_report_type", traces.c.report_type)
+Index("idx_traces_status", traces.c.status)
+Index("idx_traces_quality_gate", traces.c.quality_gate_passed)
+Index("idx_traces_project", traces.c.project_id)
+Index("idx_traces_started", traces.c.started_at.desc())
+Index("idx_traces_overall_score", traces.c.overall_quality_score)
+Index(
+    "idx_traces_flagged",
+    traces.c.flagged_for_review,
+    postgresql_where=traces.c.flagged_for_review.is_(True),
+    sqlite_where=traces.c.flagged_for_review.is_(True),
+)
+Index("idx_traces_principle_scores", traces.c.principle_scores, postgresql_using="gin").ddl_if(dialect="postgresql")
+Index("idx_traces_parent", traces.c.parent_trace_id)
+Index("idx_traces_project_name", traces.c.project_name, traces.c.started_at.desc())
+
+# Complete runs with one property, newest first: what calibration asks most
+_COMPLETE: Final = text("status = 'complete'")
+for _column in (traces.c.intent, traces.c.domain, traces.c.report_type, traces.c.quality_gate_passed):
+    Index(
+        f"idx_traces_{_column.name}_complete",
+        _column,
+        traces.c.started_at.desc(),
+        postgresql_where=_COMPLETE,
+        sqlite_where=_COMPLETE,
+    )
+Index(
+    "idx_trace_principle_scores_complete",
+    trace_principle_scores.c.principle_id,
+    trace_principle_scores.c.started_at.desc(),
+    trace_principle_scores.c.score,
+    postgresql_where=_COMPLETE,
+    sqlite_where=_COMPLETE,
+)
+Index("idx_trace_decisions_type", trace_decisions.c.decision_type, trace_decisions.c.decided_at.desc())

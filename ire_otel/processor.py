@@ -1,0 +1,163 @@
+"""RunProcessor: knows the open and the recently finished runs, and marks every foreign span that starts inside one."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Any
+
+from opentelemetry import baggage
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.trace import get_current_span
+
+from ire_otel import semconv
+from ire_otel.recording import scope
+from ire_otel.recording.guard import internal_error
+from ire_otel.recording.stage import Stage
+from ire_otel.sdk_spans import from_readable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from opentelemetry.context import Context
+
+    from ire_otel.records import SpanRecord
+    from ire_otel.runlog import RunLog
+
+SEALED_BYTES = 64 * 1024 * 1024
+"""Most memory that logs of finished runs may hold while they wait for late spans; the oldest go first."""
+
+
+class RunProcessor(SpanProcessor):
+    """Sits in a TracerProvider. Its errors are logged, never raised: OpenTelemetry would hand them to the pipeline."""
+
+    def __init__(self, late: Callable[[RunLog], None], settle_after: float) -> None:
+        """`late` is called with the log of a finished run that a span still came for; settle_after is in seconds."""
+        self._late = late
+        self._settle_after = settle_after
+        self._logs: dict[str, RunLog] = {}
+        self._sealed: deque[tuple[float, str, int]] = deque()
+        self._sealed_ids: set[str] = set()
+        self._sealed_bytes = 0
+
+    def opened(self, log: RunLog) -> None:
+        """Take spans for this run from now on."""
+        self._logs[log.run_id] = log
+
+    def sealed(self, log: RunLog) -> None:
+        """Keep a finished run's log for late spans, for as long as time and memory allow."""
+        size, now = log.size, time.monotonic()
+        self._sealed.append((now, log.run_id, size))
+        self._sealed_ids.add(log.run_id)
+        self._sealed_bytes += size
+        while self._sealed and (
+            self._sealed_bytes > SEALED_BYTES or self._sealed[0][0] < now - self._settle_after
+        ):  # fmt: skip
+            _, run_id, freed = self._sealed.popleft()
+            self._sealed_bytes -= freed
+            self._sealed_ids.discard(run_id)
+            self._logs.pop(run_id, None)
+
+    def record_of(self, span: ReadableSpan) -> SpanRecord | None:
+        """Give a run or stage span as the run log has it, complete whatever the SDK's limits dropped."""
+        log = self._logs.get(str((span.attributes or {}).get(semconv.RUN_ID)))
+        context = span.get_span_context()
+        return None if log is None or context is None else log.record(format(context.span_id, "016x"))
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Mark a foreign span with its run and stage.
+
+        The ambient context comes first: frameworks give spans parents of their own choosing, but they run where they run.
+        """
+        try:
+            if not is_ours(span):
+                marks = _ambient_marks() or _parent_marks(parent_context)
+                if marks:
+                    span.set_attributes(marks)
+        except Exception:  # noqa: BLE001 # would reach the pipeline
+            internal_error("marking a span")
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """File a foreign span with its run."""
+        try:
+            run_id = (span.attributes or {}).get(semconv.RUN_ID)
+            log = self._logs.get(run_id) if isinstance(run_id, str) and not is_ours(span) else None
+            if log is not None:
+                log.foreign.append(span)
+                if log.run_id in self._sealed_ids:
+                    self._late(log)
+        except Exception:  # noqa: BLE001 # would reach the pipeline
+            internal_error("filing a span")
+
+
+def records_of(log: RunLog) -> list[SpanRecord]:
+    """Give every record of a run: its own spans from the log, and the foreign ones that started inside it."""
+    return [*log.records(), *(from_readable(span) for span in tuple(log.foreign))]
+
+
+def is_ours(span: ReadableSpan) -> bool:
+    """Tell whether ire-otel itself made a span."""
+    made_by = span.instrumentation_scope
+    return made_by is not None and made_by.name == semconv.SCOPE
+
+
+def _ambient_marks() -> dict[str, str] | None:
+    place = scope.current()
+    if place is None or not place.trace.recording:
+        return None
+    marks = {semconv.RUN_ID: place.trace.trace_id}
+    if isinstance(place, Stage):
+        marks[semconv.STAGE_SPAN_ID] = place.span_id
+    return marks
+
+
+def _parent_marks(parent_context: Context | None) -> dict[str, str] | None:
+    attributes: Any = getattr(get_current_span(parent_context), "attributes", None) or {}
+    carried = {
+        semconv.RUN_ID: attributes.get(semconv.RUN_ID) or baggage.get_baggage(semconv.BAGGAGE_RUN, parent_context),
+        semconv.STAGE_SPAN_ID: attributes.get(semconv.STAGE_SPAN_ID)
+        or baggage.get_baggage(semconv.BAGGAGE_STAGE, parent_context),
+    }
+    return {key: value for key, value in carried.items() if isinstance(value, str)} if carried[semconv.RUN_ID] else None
+
+
+class RunSampler(Sampler):
+    """Another sampler, except that spans inside a run are at least recorded: sampling never thins out a run."""
+
+    def __init__(self, inner: Sampler) -> None:
+        """`inner` goes on deciding what is sampled, and so what other exporters get."""
+        self.inner = inner
+
+    def should_sample(self, *args: Any, **kwargs: Any) -> SamplingResult:
+        """Ask the inner sampler; inside a run, turn DROP into RECORD_ONLY."""
+        result = self.inner.should_sample(*args, **kwargs)
+        if result.decision is not Decision.DROP or _ambient_marks() is None:
+            return result
+        return SamplingResult(Decision.RECORD_ONLY, dict(result.attributes or {}), result.trace_state)
+
+    def get_description(self) -> str:
+        """Name both."""
+        return f"RunSampler({self.inner.get_description()})"
+
+
+_attached: list[RunProcessor] = []
+
+
+def attach(processor: RunProcessor, provider: TracerProvider) -> None:
+    """Put a processor into a provider and wrap the provider's sampler."""
+    provider.add_span_processor(processor)
+    if not isinstance(provider.sampler, RunSampler):
+        provider.sampler = RunSampler(provider.sampler)
+    _attached.append(processor)
+
+
+def detach(processor: RunProcessor) -> None:
+    """Forget a processor; OpenTelemetry has no way to take it out of its provider, where it goes on doing nothing."""
+    while processor in _attached:
+        _attached.remove(processor)
+
+
+def in_charge() -> bool:
+    """Tell whether a RunProcessor hands runs over in this process, so that exporters made by others stay passive."""
+    return bool(_attached)

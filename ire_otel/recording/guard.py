@@ -1,0 +1,61 @@
+"""Errors inside ire-otel never reach the pipeline: they are logged, or raised where IRE_OTEL_RAISE asks for it."""
+
+import functools
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final, ParamSpec, TypeVar
+
+from ire_otel.settings import raises_errors
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+logger: Final = logging.getLogger("ire_otel")
+REMEMBERED: Final = 1_000
+"""Most warnings that are remembered as given; a process that finds more kinds of mistake has been told enough."""
+
+_given: set[str] = set()
+_given_lock = threading.Lock()
+
+
+def internal_error(doing: str) -> None:
+    """Handle the exception being handled now: tracing must never break the run it watches."""
+    if raises_errors():
+        raise  # noqa: PLE0704 # called from except blocks only
+    if _first(f"error:{doing}"):
+        logger.exception("ire-otel failed while %s; the run goes on", doing)
+    else:
+        logger.debug("ire-otel failed again while %s", doing, exc_info=True)
+
+
+def warn_once(message: str, *values: object) -> None:
+    """Warn of a mistake in the pipeline's use of ire-otel, once for each such mistake."""
+    text = message % values if values else message
+    if _first(text):
+        logger.warning("%s", text)
+
+
+def guarded(doing: str, otherwise: Callable[[], Any] = lambda: None) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Make a function that never raises: after an error of ours it returns `otherwise()`."""
+
+    def decorate(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
+            try:
+                return function(*args, **kwargs)
+            except Exception:  # noqa: BLE001 # the one guard that DESIGN asks for
+                internal_error(doing)
+                return otherwise()  # type: ignore[no-any-return] # of the same type, by the caller's word
+
+        return wrapper
+
+    return decorate
+
+
+def _first(key: str) -> bool:
+    with _given_lock:
+        if key in _given or len(_given) >= REMEMBERED:
+            return False
+        _given.add(key)
+        return True

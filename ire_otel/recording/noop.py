@@ -1,0 +1,152 @@
+"""The run and the stage of a project with tracing off: every method does nothing, so that callers never branch."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from opentelemetry.context import Context, get_current
+
+from ire_otel.recording.scope import Scope, disabled_context, enter, leave
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ire_otel.model import RunStatus
+    from ire_otel.records import ExportOutcome
+
+
+class NoOpStage:
+    """A stage that records nothing."""
+
+    __slots__ = ()
+    name: str = ""
+    attempt: int = 1
+    component: str | None = None
+    outputs_given: bool = True
+    ended: bool = True
+
+    def _nothing(self, *_args: Any, **_kwargs: Any) -> None:
+        """Do nothing."""
+
+    decide = evidence = prompts = usage = score = verdict = set_outputs = end_stage = _nothing
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        """Do nothing."""
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        """Do nothing."""
+
+
+NOOP_STAGE: Final = NoOpStage()
+
+
+class NoOpTrace:
+    """A run that records nothing. While it is current, nothing inside it is recorded in a run around it either."""
+
+    __slots__ = ("before", "context", "enclosing", "ended")
+    trace_id: str = "noop"
+    span_id: str = "0000000000000000"
+    status: RunStatus | str = "disabled"
+    recording: bool = False
+    outputs_given: bool = True
+    outcome: Future[ExportOutcome | None] | None = None
+    project_name: str | None = None
+    error: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+    duration_seconds: float | None = None
+    iteration_count: int = 1
+    quality_gate_failures: int = 0
+
+    def __init__(self, enclosing: Scope | None) -> None:
+        """Make one for use inside `enclosing`."""
+        self.ended = False
+        self.enclosing = enclosing
+        self.before = get_current()
+        self.context: Context = disabled_context(self)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        # What a pipeline learns on the way (intent, …) is accepted and forgotten.
+        if name in NoOpTrace.__slots__:
+            object.__setattr__(self, name, value)
+
+    def __getattr__(self, name: str) -> None:
+        if name in _FORGOTTEN:
+            return
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    @property
+    def trace(self) -> NoOpTrace:
+        """The run itself."""
+        return self
+
+    @property
+    def stages(self) -> dict[str, Any]:
+        """Empty."""
+        return {}
+
+    outputs = stages
+
+    @property
+    def iterations(self) -> list[dict[str, Any]]:
+        """Empty."""
+        return []
+
+    child_traces = iterations
+
+    def start_stage(self, *_args: Any, **_kwargs: Any) -> NoOpStage:
+        """Give the stage that records nothing."""
+        return NOOP_STAGE
+
+    def stage_calls(self, *_args: Any) -> NoOpStage:
+        """Give the stage that records nothing."""
+        return NOOP_STAGE
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give an empty object."""
+        return {}
+
+    def _nothing(self, *_args: Any, **_kwargs: Any) -> None:
+        """Do nothing."""
+
+    end_stage = record = record_evidence = record_prompts = record_iteration = set_outputs = _nothing
+    mark_complete = mark_failed = mark_incomplete = _nothing
+
+    def end_run(self, *_args: Any, **_kwargs: Any) -> None:
+        """Make what was around it current again."""
+        self.ended = True
+        leave(self)
+        self.context = self.before
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end_run()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.end_run()
+
+
+_FORGOTTEN: Final = frozenset({"query", "intent", "domain", "report_type", "research_type", "project_id"})
+
+
+def disabled(enclosing: Scope | None) -> NoOpTrace:
+    """Start a run that records nothing."""
+    trace = NoOpTrace(enclosing)
+    enter(trace)  # type: ignore[arg-type] # a Scope whose trace records nothing
+    return trace

@@ -1,0 +1,322 @@
+"""A run, while it is open: the object that `run(...)` and `TraceContext.start` give."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import Link, get_current_span
+
+from ire_otel import semconv
+from ire_otel.recording.calls import HasTrace, StageCalls, recorded, with_unknown
+from ire_otel.recording.component import name_of
+from ire_otel.recording.guard import warn_once
+from ire_otel.recording.live import LiveView
+from ire_otel.recording.process import anchored_clock, identity, next_seq
+from ire_otel.recording.scope import Scope, context_of, current, enter, leave
+from ire_otel.recording.span import RecordedSpan, described, parent_span_id, safe_name, start_span
+from ire_otel.recording.stage import ClosedStage, Stage
+from ire_otel.runlog import RunLog
+from ire_otel.values import attribute, dumps
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from ire_otel.model import RunStatus
+    from ire_otel.recording.host import Host
+    from ire_otel.records import ExportOutcome
+
+UNSTAGED: Final = "run"
+"""The stage of decisions that are taken in a run but in no stage."""
+
+
+class _Field:
+    """A fact about the run that may be learnt on the way: `trace.intent = "validating"`."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    def __get__(self, run: Trace, owner: type[Trace] | None = None) -> str | None:
+        return run.about.get(self.key)
+
+    def __set__(self, run: Trace, value: str | None) -> None:
+        run.learn(self.key, value)
+
+
+class Trace(RecordedSpan, LiveView, HasTrace):
+    """One research run: a span, its log of entries, and the context that everything inside it belongs to.
+
+    As a context manager (`with` or `async with`) it ends where the block is left, and never waits for files or rows.
+    """
+
+    __slots__ = ("_attempts", "_host", "_open", "about", "before", "clock", "completed_ns", "context", "enclosing", "gate",
+                 "log", "outcome", "outputs_given", "overhead_ns", "process", "project_name", "status", "tracer",
+                 "trace_id", "_report_path", "_error")  # fmt: skip
+
+    query = _Field(semconv.RUN_QUERY)
+    intent = _Field(semconv.RUN_INTENT)
+    domain = _Field(semconv.RUN_DOMAIN)
+    report_type = _Field(semconv.RUN_REPORT_TYPE)
+    research_type = _Field(semconv.RUN_RESEARCH_TYPE)
+    project_id = _Field(semconv.PROJECT_ID)
+
+    def __init__(
+        self, host: Host, project_name: str | None, about: dict[str, Any], *, new_trace: bool
+    ) -> None:
+        """Start the run's span; `ire_otel.run` is the way to one. `about` holds attributes; None is left out."""
+        enclosing = current()
+        parent = enclosing.trace if enclosing is not None and enclosing.trace.recording else None
+        self.clock = parent.clock if parent else anchored_clock()
+        start_ns = self.clock()
+        self._host = host
+        self.tracer = host.tracer()
+        self.process = identity.id
+        self.project_name = project_name
+        self.about = {key: value for key, value in about.items() if value is not None}
+        given = {
+            semconv.PROCESS: self.process,
+            semconv.PROJECT_NAME: project_name,
+            semconv.RUN_PARENT_ID: parent.trace_id if parent else None,
+            semconv.RUN_STATUS: "in_progress",
+            semconv.SCHEMA: semconv.SCHEMA_VERSION,
+            **self.about,
+        }
+        name = self._span_name()
+        self.before = get_current()
+        around = Context() if new_trace else self.before
+        links = _links(self.before) if new_trace else []
+        given = {key: value for key, value in given.items() if value is not None}
+        otel_span, given = start_span(self.tracer, name, around, given, start_ns, links)
+        super().__init__(otel_span, self.clock, start_ns)
+        self.trace_id = f"trc_{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y%m%d}_{self.span_id}"
+        otel_span.set_attribute(semconv.RUN_ID, self.trace_id)
+        self.log = RunLog(self.trace_id, self.process, host.resource())
+        linked = [(format(link.context.trace_id, "032x"), format(link.context.span_id, "016x")) for link in links]
+        self.begin(self.log, name, parent_span_id(around), {**given, semconv.RUN_ID: self.trace_id}, linked)
+        self.enclosing: Scope | None = enclosing
+        self.context = context_of(self, otel_span, self.trace_id, None)
+        self.status: RunStatus = "in_progress"
+        self.completed_ns: int | None = None
+        self.overhead_ns = 0
+        self.outcome: Future[ExportOutcome | None] | None = None
+        self.outputs_given = False
+        self.gate: dict[str, Any] = {}
+        self._error: str | None = None
+        self._report_path: str | None = None
+        self._attempts: dict[str, int] = {}
+        self._open: dict[str, Stage] = {}
+        host.opened(self)
+        if parent:
+            parent.event("child_run", self._as_child())
+
+    @property
+    def trace(self) -> Trace:  # type: ignore[override] # a property, so that a run is no cycle that waits for the collector
+        """The run itself, as it is the run of its stages."""
+        return self
+
+    @property
+    def recording(self) -> bool:
+        """False for the trace of a project with tracing off."""
+        return True
+
+    @property
+    def error(self) -> str | None:
+        """What ended the run, if it failed or was cut short."""
+        return self._error
+
+    def learn(self, key: str, value: Any) -> None:
+        """Set a fact about the run under its attribute name."""
+        chosen = attribute(value)
+        self.about[key] = chosen
+        self.set({key: chosen})
+        if key == semconv.RUN_REPORT_TYPE and not self.ended:
+            self.otel_span.update_name(self._span_name())
+
+    def _span_name(self) -> str:
+        report_type = self.about.get(semconv.RUN_REPORT_TYPE)
+        return safe_name(f"{semconv.RUN_SPAN} {report_type}" if report_type else semconv.RUN_SPAN)
+
+    def _as_child(self) -> dict[str, Any]:
+        given = {
+            semconv.CHILD_ID: self.trace_id,
+            semconv.CHILD_OUTPUT_TYPE: self.about.get(semconv.RUN_OUTPUT_TYPE),
+            semconv.CHILD_PATH: self._report_path,
+            semconv.SEQ: next_seq(),
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+    # -- recording ----------------------------------------------------------------------------------------------------
+
+    def event(self, name: str, attributes: dict[str, Any], time_ns: int | None = None) -> None:
+        """Record an event on the run span; one that comes after the run's end makes the document be written again."""
+        super().event(name, attributes, time_ns)
+        if self.ended:
+            self._host.late(self.log)
+
+    def put_stage_facts(self, stage: str, attributes: dict[str, Any]) -> None:
+        """Record facts of a stage that is not open, as an event on the run span."""
+        given = {key: value for key, value in attributes.items() if value is not None}
+        name = safe_name(f"{semconv.STAGE_FACTS_EVENT_PREFIX}{stage}")
+        self.event(name, {**given, semconv.SEQ: next_seq(), semconv.STAGE_NAME: stage})
+
+    def start_stage(self, stage_name: str, *, component: Any = None) -> Stage:
+        """Start a stage and make it current until its `end_stage`; gives the stage, which is a context manager too."""
+        scope = current()
+        enclosing = scope if scope is not None and scope.trace is self else self
+        name = str(attribute(stage_name))
+        attempt = self._attempts[name] = self._attempts.get(name, 0) + 1
+        stage = Stage(self, name, name_of(component), enclosing, attempt)
+        self._open[stage.span_id] = stage
+        enter(stage)
+        return stage
+
+    @recorded("ending a stage")
+    def end_stage(self, stage_name: str, outputs: Any = None, error: BaseException | str | None = None) -> None:
+        """End the stage of that name that was started last and is still open."""
+        stage = self.stage_calls(stage_name)
+        if isinstance(stage, Stage):
+            stage.end_stage(outputs, error)
+            return
+        warn_once("end_stage(%r) in run %s, but no such stage is open; start_stage comes first", stage_name, self.trace_id)
+        text = described(error) if isinstance(error, BaseException) else attribute(error)
+        stage.put_facts({semconv.STAGE_OUTPUTS: attribute(outputs), semconv.STAGE_ERROR: text})
+
+    def stage_calls(self, stage_name: str) -> StageCalls:
+        """Give the stage of that name: the one we are in, else the one started last that is open, else a closed one."""
+        scope = current()
+        while scope is not None:
+            if isinstance(scope, Stage) and scope.name == stage_name and scope.trace is self and not scope.ended:
+                return scope
+            scope = scope.enclosing
+        for stage in reversed(tuple(self._open.values())):
+            if stage.name == stage_name:
+                return stage
+        return ClosedStage(self, str(attribute(stage_name)), self._attempts.get(stage_name, 1))
+
+    def stage_ended(self, stage: Stage) -> None:
+        """Learn that a stage of this run has ended."""
+        self._open.pop(stage.span_id, None)
+        if stage.gate:
+            self.gate = {key: value for key, value in stage.gate.items() if key != semconv.GATE_THRESHOLD}
+
+    @recorded("recording a decision")
+    def record(self, stage_name: str, decision_type: str, data: Mapping[str, Any] | None = None) -> None:
+        """Record a decision of a stage, open or not, in the SPEC's form.
+
+        `data` may hold what, why, confidence (0 to 1), alternatives_considered, inputs and component.
+        """
+        stage = self.stage_calls(stage_name)
+        given = dict(data) if isinstance(data, Mapping) else {"what": data}
+        known = {key: given.pop(key, None) for key in ("what", "why", "confidence", "inputs")}
+        options = given.pop("alternatives_considered", None)
+        options = given.pop("alternatives", None) if options is None else options
+        component = name_of(given.pop("component", None)) or stage.decider(3)
+        inputs = with_unknown(decision_type, known["inputs"] or {}, given) if given else known["inputs"]
+        stage.put_decision(
+            decision_type, known["what"], known["why"], known["confidence"], options, inputs, component
+        )  # fmt: skip
+
+    @recorded("recording evidence")
+    def record_evidence(self, stage_name: str, evidence_data: Mapping[str, Any]) -> None:
+        """Record what a stage collected: collected_count, by_source, query_terms_used, kept, filtered_out."""
+        self.stage_calls(stage_name).evidence_as_given(evidence_data)
+
+    @recorded("recording prompts")
+    def record_prompts(self, stage_name: str, prompts: Mapping[str, Any]) -> None:
+        """Record a stage's full prompt texts: system_prompt, user_message."""
+        self.stage_calls(stage_name).prompts(**prompts)
+
+    @recorded("recording an iteration")
+    def record_iteration(self, iteration_data: Mapping[str, Any]) -> None:
+        """Record one pass of synthesis and gate in a retry loop: iteration, quality_gate_result, overall_score, gaps, …"""
+        fields = iteration_data if isinstance(iteration_data, Mapping) else {"value": iteration_data}
+        number = fields.get("iteration", "")
+        self.event(safe_name(f"iteration {number}".strip()), {semconv.ITERATION: dumps(fields), semconv.SEQ: next_seq()})
+
+    @recorded("recording outputs")
+    def set_outputs(self, outputs: Mapping[str, Any]) -> None:
+        """Record the run's outputs: report_path, evidence_paths, … A later call replaces an earlier one."""
+        self.outputs_given = True
+        given = outputs if isinstance(outputs, Mapping) else {"value": outputs}
+        path = attribute(given.get("report_path"))
+        self._report_path = path if isinstance(path, str) else None
+        self.set({semconv.RUN_OUTPUTS: dumps(given)})
+
+    # -- its end ------------------------------------------------------------------------------------------------------
+
+    @recorded("marking a run")
+    def mark_complete(self) -> None:
+        """Mark the run as successful. One that was marked as failed stays so."""
+        self._mark("complete", None)
+
+    @recorded("marking a run")
+    def mark_failed(self, error: str | BaseException) -> None:
+        """Mark the run as failed; this wins over any other mark."""
+        self._mark("failed", error)
+
+    @recorded("marking a run")
+    def mark_incomplete(self, error: str | BaseException | None = None) -> None:
+        """Mark the run as cut short: what it recorded is partial."""
+        self._mark("incomplete", error)
+
+    def _mark(self, status: RunStatus, error: object) -> None:
+        if self.status == "failed" and status != "failed":
+            return
+        if isinstance(error, BaseException):
+            error = described(error)
+        self.status = status
+        self.completed_ns = self.clock()
+        text = attribute(error)
+        self._error = None if text is None else str(text)
+        self.set({semconv.RUN_STATUS: status, semconv.RUN_ERROR: self._error})
+
+    @recorded("ending a run")
+    def end_run(self, error: BaseException | None = None, *, unmarked: RunStatus = "complete") -> None:
+        """End the run and hand it over. `unmarked` is the status of a run that nobody marked and no error ended."""
+        if self.ended or not self.owned:
+            return
+        self._end_open_stages(error)
+        leave(self)
+        if isinstance(error, BaseException):
+            self.exception(error)
+            if self.status != "failed":
+                self._mark("incomplete", error)
+        elif self.status == "in_progress":
+            self._mark(unmarked, None)
+        end_ns = self.completed_ns = self.clock()
+        self.set({semconv.RUN_OVERHEAD_MS: round(self.overhead_ns / 1e6, 3), **self.gate})
+        failed = error is not None or self.status == "failed"
+        self.end("ERROR" if failed else "UNSET", self._error if failed else None, end_ns)
+        self.context = self.before
+        self.outcome = self._host.closed(self.log)
+        parent = self.enclosing.trace if self.enclosing is not None else None
+        if parent is not None and parent.recording and self._report_path:
+            parent.event("child_run", self._as_child())
+
+    def _end_open_stages(self, error: BaseException | None) -> None:
+        for stage in reversed(tuple(self._open.values())):
+            if error is None:
+                stage.set({semconv.WARNING: f"stage {stage.name} was still open when the run ended"})
+            stage.end_stage(error=None if error is None else described(error))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.end_run(None if isinstance(error, GeneratorExit) else error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, at)
+
+
+def _links(context: Context) -> list[Link]:
+    span_context = get_current_span(context).get_span_context()
+    return [Link(span_context)] if span_context.is_valid else []

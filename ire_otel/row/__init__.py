@@ -1,0 +1,269 @@
+"""Turn a trace document into its database rows: one in `traces`, the others in its child tables. Pure.
+
+A row holds only what SQLite and Postgres both take; whatever had to be changed for that stands in its notes.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain, islice, zip_longest
+from typing import Any, Final, TypeVar
+from uuid import UUID
+
+from msgspec import UNSET, UnsetType
+
+from ire_otel.errors import RowRefusedError
+from ire_otel.model import Attempt, Decision, StageTrace, TokenUsage, TraceDocument
+from ire_otel.row.columns import DecisionRow, ModelUsageRow, PrincipleScoreRow, Row, RunRow, SourceRow, StageRow
+from ire_otel.row.mending import Mending, fitters, mapping, opened
+from ire_otel.row.sources import sources
+from ire_otel.values import dumps
+
+__all__ = ["DecisionRow", "ModelUsageRow", "PrincipleScoreRow", "Row", "RunRow", "SourceRow", "StageRow", "row"]
+
+DECISIONS: Final = 1_000
+"""Most decisions that a run has in `trace_decisions`; `traces.decision_count` says how many there were."""
+
+_T = TypeVar("_T")
+_Number = TypeVar("_Number", int, float)
+_FITTERS: Final = fitters(RunRow)
+_TIMED: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
+_FROM_RUN: Final = (
+    *("query", "intent", "domain", "report_type", "research_type"),
+    *("started_at", "completed_at", "duration_seconds", "status", "error"),
+)
+
+
+def row(document: TraceDocument, location: str | None) -> Row:
+    """Make the rows of `document`, whose trace file is at `location` (`brain/projects/…`; None: not written).
+
+    The notes belong into the document's `metadata.warnings`; with them there, the rows stay the same.
+    Raises RowRefusedError where the trace_id or the start time is none that a row can have.
+    """
+    mend = Mending()
+    attempts = [(name, attempt) for name, stage in document.stages.items() for attempt in _attempts(stage)]
+    flat = [attempt for _, attempt in attempts]
+    run = _run_row(document, location, flat, mend)
+    return Row(
+        run=run,
+        principle_scores=list(_principle_scores(run, _gate(document), mend)),
+        stages=_stages(run.trace_id, attempts, mend),
+        decisions=list(_decisions(document, mend)),
+        sources=list(sources(run.trace_id, flat, mend)),
+        model_usage=list(_model_usage(run.trace_id, flat, mend)),
+        notes=list(mend.notes),
+    )
+
+
+def _run_row(document: TraceDocument, location: str | None, attempts: list[Attempt], mend: Mending) -> RunRow:
+    run, metadata = document.run, document.metadata
+    dropped = metadata.dropped
+    values: dict[str, Any] = {
+        "trace_id": document.trace_id,
+        "project_id": _uuid(document.project_id),
+        "project_key": document.project_id,
+        "project_name": document.project_name,
+        "parent_trace_id": _given(document.parent_trace_id),
+        "output_type": _given(document.output_type),
+        "otel_trace_id": metadata.otel_trace_id,
+        **{name: getattr(run, name) for name in _FROM_RUN},
+        **_gate_columns(document),
+        **{f"{name}_duration": document.stages[name].duration_seconds for name in _TIMED if name in document.stages},
+        **_evidence_columns(document.stages.get("collection")),
+        **_synthesis_columns(document.stages.get("synthesis")),
+        **_totals(attempts),
+        "iteration_count": document.iteration_count,
+        "quality_gate_failures": document.quality_gate_failures,
+        "decision_count": sum(len(stage.decisions) for stage in document.stages.values()),
+        "tracing_overhead_ms": metadata.tracing_overhead_ms,
+        "dropped_telemetry": 0 if dropped is UNSET else dropped.attributes + dropped.events + dropped.links,
+        "schema_version": document.schema_version,
+        "trace_file_path": location,
+        **_paths(mapping(document.outputs)),
+    }
+    mended = {column: _FITTERS[column](mend, value) for column, value in values.items()}
+    if mended["started_at"] is None or mended["trace_id"] != document.trace_id or not document.trace_id:
+        raise RowRefusedError(
+            f"run {document.trace_id[:100]!r}, started at {run.started_at[:40]!r}, cannot be a row: a trace_id has 1 "
+            "to 100 characters, a start is an ISO 8601 time; mend the trace file"
+        )
+    return RunRow(**mended)
+
+
+def _gate(document: TraceDocument) -> StageTrace | None:
+    """Give the stage that judged the run: quality_gate, else the last with scores or a verdict."""
+    judging = [stage for stage in document.stages.values() if not (stage.principle_scores is stage.passing is UNSET)]
+    return document.stages.get("quality_gate", judging[-1] if judging else None)
+
+
+def _gate_columns(document: TraceDocument) -> dict[str, Any]:
+    gate = _gate(document)
+    if gate is None:
+        return {}
+    scores = _given(gate.principle_scores) or []
+    return {
+        "quality_gate_passed": _given(gate.passing),
+        "overall_quality_score": _given(gate.overall_score),
+        "principle_scores": {score.id: score.score for score in scores},
+        "gap_principles": None if gate.gaps is UNSET else [gap.id for gap in gate.gaps],
+        "strength_principles": None if gate.strengths is UNSET else [strength.id for strength in gate.strengths],
+    }
+
+
+def _evidence_columns(collection: StageTrace | None) -> dict[str, Any]:
+    """Count the evidence. A count that the pipeline gave beats the length of a list, which may be abridged."""
+    if collection is None:
+        return {}
+    evidence, outputs = _given(collection.evidence) or {}, mapping(collection.outputs)
+    return {
+        "evidence_collected": opened(evidence.get("collected_count")),
+        "evidence_passed": outputs.get("evidence_passed", _length(evidence.get("kept"))),
+        "evidence_filtered": outputs.get("evidence_filtered", _length(evidence.get("filtered_out"))),
+    }
+
+
+def _synthesis_columns(synthesis: StageTrace | None) -> dict[str, Any]:
+    if synthesis is None:
+        return {}
+    usage = _given(synthesis.token_usage) or TokenUsage()
+    return {
+        "synthesis_model": _given(synthesis.model),
+        "synthesis_input_tokens": usage.input_tokens,
+        "synthesis_output_tokens": usage.output_tokens,
+        "synthesis_cost_usd": _given(synthesis.cost_usd),
+    }
+
+
+def _totals(attempts: Iterable[Attempt]) -> dict[str, Any]:
+    attempts = list(attempts)
+    usages = [attempt.token_usage for attempt in attempts if attempt.token_usage is not UNSET]
+    return {
+        "input_tokens": _total(usage.input_tokens for usage in usages),
+        "output_tokens": _total(usage.output_tokens for usage in usages),
+        "cost_usd": _total(_given(attempt.cost_usd) for attempt in attempts),
+    }
+
+
+def _paths(outputs: Mapping[str, Any]) -> dict[str, Any]:
+    report = outputs.get("report_path")
+    return {
+        "report_file_path": report if isinstance(report, str) else None,
+        "output_file_paths": list(dict.fromkeys(_paths_in(outputs))),
+    }
+
+
+def _paths_in(outputs: Mapping[str, Any]) -> Iterator[str]:
+    """Give every text under a key that ends in path or paths, at any depth."""
+    for key, value in outputs.items():
+        names_paths = key.lower().rpartition("_")[2] in {"path", "paths"}
+        for item in value if isinstance(value, list) else [value]:
+            if isinstance(item, Mapping):
+                yield from _paths_in(item)
+            elif names_paths and isinstance(item, str) and item:
+                yield item
+
+
+def _principle_scores(run: RunRow, gate: StageTrace | None, mend: Mending) -> Iterator[PrincipleScoreRow]:
+    scores = (_given(gate.principle_scores) if gate is not None else None) or []
+    for principle_id, given in {mend.name("principle_id", score.id) or "": score for score in scores}.items():
+        yield PrincipleScoreRow(
+            trace_id=run.trace_id,
+            principle_id=principle_id,
+            name=mend.name("principle_name", given.name),
+            score=mend.number("principle_score", given.score),
+            feedback=mend.excerpt("feedback", given.feedback),
+            started_at=run.started_at,
+            status=run.status,
+            intent=run.intent,
+            report_type=run.report_type,
+        )
+
+
+def _stages(trace_id: str, attempts: list[tuple[str, Attempt]], mend: Mending) -> list[StageRow]:
+    rows: dict[tuple[str, int], StageRow] = {}
+    for stage, attempt in attempts:
+        usage = _given(attempt.token_usage) or TokenUsage()
+        entry = StageRow(
+            trace_id=trace_id,
+            stage=mend.name("stage", stage) or "",
+            attempt=_given(attempt.attempt) or 1,
+            component=mend.name("component", _given(attempt.component)),
+            started_at=mend.time("stage started_at", attempt.started_at),
+            duration_seconds=mend.number("stage duration_seconds", attempt.duration_seconds),
+            error=mend.text("stage error", attempt.error),
+            model=mend.name("model", _given(attempt.model)),
+            input_tokens=mend.integer("stage input_tokens", usage.input_tokens),
+            output_tokens=mend.integer("stage output_tokens", usage.output_tokens),
+            cost_usd=mend.number("stage cost_usd", _given(attempt.cost_usd)),
+        )
+        rows[entry.stage, entry.attempt] = entry
+    return list(rows.values())
+
+
+def _decisions(document: TraceDocument, mend: Mending) -> Iterator[DecisionRow]:
+    per_stage = [[(stage, decision) for decision in trace.decisions] for stage, trace in document.stages.items()]
+    kept: Iterable[tuple[str, Decision]] = chain.from_iterable(per_stage)
+    if sum(map(len, per_stage)) > DECISIONS:
+        # In turns, so that one talkative stage does not crowd out the others.
+        turns = chain.from_iterable(zip_longest(*per_stage))
+        kept = islice((entry for entry in turns if entry is not None), DECISIONS)
+    for position, (stage, decision) in enumerate(kept, start=1):
+        yield DecisionRow(
+            trace_id=document.trace_id,
+            position=position,
+            stage=mend.name("stage", stage) or "",
+            attempt=decision.attempt,
+            component=mend.name("component", decision.component),
+            decision_type=mend.name("decision", decision.decision) or "",
+            what=mend.excerpt("what", _words(decision.what)),
+            why=mend.excerpt("why", decision.why),
+            confidence=mend.number("confidence", decision.confidence),
+            decided_at=mend.time("decision timestamp", decision.timestamp),
+        )
+
+
+def _model_usage(trace_id: str, attempts: Iterable[Attempt], mend: Mending) -> Iterator[ModelUsageRow]:
+    by_model: dict[str, list[Attempt]] = {}
+    for attempt in attempts:
+        model = mend.name("model", _given(attempt.model))
+        if model:
+            by_model.setdefault(model, []).append(attempt)
+    for model, users in by_model.items():
+        totals = _totals(users)
+        yield ModelUsageRow(
+            trace_id=trace_id,
+            model=model,
+            calls=None,
+            input_tokens=mend.integer("input_tokens", totals["input_tokens"]),
+            output_tokens=mend.integer("output_tokens", totals["output_tokens"]),
+            cost_usd=mend.number("cost_usd", totals["cost_usd"]),
+        )
+
+
+def _attempts(stage: StageTrace) -> list[Attempt]:
+    return [stage] if stage.attempts is UNSET else stage.attempts
+
+
+def _given(value: _T | UnsetType) -> _T | None:
+    return None if value is UNSET else value
+
+
+def _length(entries: Any) -> int | None:
+    entries = opened(entries)
+    return len(entries) if isinstance(entries, list) else None
+
+
+def _total(numbers: Iterable[_Number | None]) -> _Number | None:
+    """Add up what is known; None where nothing is."""
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def _uuid(text: str | None) -> str | None:
+    try:
+        return str(UUID(text)) if text else None
+    except ValueError:
+        return None
+
+
+def _words(value: Any) -> str | None:
+    value = opened(value)
+    return value if value is None or isinstance(value, str) else dumps(value)

@@ -1,0 +1,223 @@
+"""The composition root: puts settings, provider, processor, worker and exporters together, and takes them apart again."""
+
+from __future__ import annotations
+
+import atexit
+import difflib
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from importlib.metadata import EntryPoint, entry_points, version
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from opentelemetry import trace as otel
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.trace import Tracer
+
+from ire_otel import forwarding, processor, semconv, settings
+from ire_otel.errors import ConfigurationError
+from ire_otel.processor import RunProcessor
+from ire_otel.recording import host
+from ire_otel.recording.guard import logger, warn_once
+from ire_otel.settings import Settings
+from ire_otel.worker import RecordExporter, Worker
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from ire_otel.recording.run import Trace
+    from ire_otel.records import ExportOutcome
+    from ire_otel.runlog import RunLog
+    from ire_otel.steps import Step
+
+EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
+OWN_EXPORTER: Final = "ire"
+NO_EXPORTER: Final = "none"
+UNLIMITED: Final = SpanLimits(
+    max_attributes=SpanLimits.UNSET,
+    max_span_attributes=SpanLimits.UNSET,
+    max_events=SpanLimits.UNSET,
+    max_links=SpanLimits.UNSET,
+    max_event_attributes=SpanLimits.UNSET,
+    max_link_attributes=SpanLimits.UNSET,
+)
+"""The run log has no limits either, so spans of a provider of ours hold all that it holds."""
+
+
+class Runtime:
+    """One configuration at work: the Host that recording hands runs to."""
+
+    def __init__(
+        self, chosen: Settings, steps: Sequence[Step], provider: TracerProvider | None, *, may_set_global: bool
+    ) -> None:
+        """Raises ConfigurationError for an exporter that does not exist. provider: None looks for the application's."""
+        self.settings = chosen
+        self._steps = steps
+        self._enabled = chosen.enabled and not settings.tracing_switched_off()
+        found = {name: _exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
+        own = found.pop(OWN_EXPORTER, None)
+        self._worker = None if own is None else Worker(lambda: _research_exporter(own, chosen, steps))
+        self.processor = RunProcessor(self.late, chosen.settle_after)
+        self._open: dict[str, Trace] = {}
+        self._others = found
+        self._forwarding: list[SpanProcessor] = []
+        self._tracer: Tracer | None = None
+        self._provider: TracerProvider | None = None
+        self.private = False
+        if self._enabled:
+            self._attach(*_provider(provider, may_set_global=may_set_global))
+
+    def _attach(self, provider: TracerProvider, private: bool) -> None:  # noqa: FBT001 # from one function's pair
+        self._provider, self.private = provider, private
+        processor.attach(self.processor, provider)
+        self._tracer = provider.get_tracer(semconv.SCOPE, version("ire-otel"))
+        for entry_point in self._others.values():
+            exporter = cast("SpanExporter", entry_point.load()())
+            forwarding_processor = forwarding.forwarding_processor(exporter, self.processor, self._steps)
+            provider.add_span_processor(forwarding_processor)
+            self._forwarding.append(forwarding_processor)
+
+    def records(self, project: str | None) -> bool:
+        """Tell whether runs of `project` are traced."""
+        return self._enabled and self.settings.enabled_for(project)
+
+    def tracer(self) -> Tracer:
+        """Give the tracer for a new run; an application that has set its provider by now gets the run's spans there."""
+        if self.private and _application_provider() is not None:
+            self._detach_forwarding()
+            self._attach(*_provider(None, may_set_global=False))
+        return cast("Tracer", self._tracer)
+
+    def resource(self) -> Mapping[str, Any]:
+        """Give the resource attributes of the provider."""
+        return {} if self._provider is None else dict(self._provider.resource.attributes)
+
+    def opened(self, trace: Trace) -> None:
+        """Learn that a run began."""
+        self._open[trace.trace_id] = trace
+        self.processor.opened(trace.log)
+
+    def closed(self, log: RunLog) -> Future[ExportOutcome | None]:
+        """Take a finished run to the worker."""
+        self._open.pop(log.run_id, None)
+        self.processor.sealed(log)
+        if self._worker is not None:
+            return self._worker.submit(log)
+        nothing: Future[ExportOutcome | None] = Future()
+        nothing.set_result(None)
+        return nothing
+
+    def late(self, log: RunLog) -> None:
+        """Take a finished run to the worker again."""
+        if self._worker is not None:
+            self._worker.late(log)
+
+    def flush(self, timeout: float | None) -> bool:
+        """Write what is finished and send what is queued."""
+        written = self._worker is None or self._worker.flush(timeout)
+        millis = 30_000 if timeout is None else int(timeout * 1000)
+        return all([written, *(other.force_flush(millis) for other in self._forwarding)])
+
+    def shutdown(self, timeout: float | None) -> bool:
+        """End open runs as incomplete, write and send everything, and stop."""
+        for trace in reversed(tuple(self._open.values())):
+            trace.end_run(unmarked="incomplete")
+        written = self._worker is None or self._worker.stop(timeout)
+        self._detach_forwarding()
+        processor.detach(self.processor)
+        return written
+
+    def _detach_forwarding(self) -> None:
+        for other in self._forwarding:
+            other.shutdown()
+        self._forwarding.clear()
+
+
+_lock = threading.RLock()
+
+
+def configure(
+    *, tracer_provider: TracerProvider | None = None, steps: Iterable[Step] = (), **overrides: Any
+) -> Runtime:
+    """Configure on purpose: sets OpenTelemetry's global provider where the application has set none."""
+    chosen = settings.load(overrides)
+    with _lock:
+        made = Runtime(chosen, tuple(steps), tracer_provider, may_set_global=True)
+        shutdown(chosen.shutdown_timeout)
+        host.install(made)
+    return made
+
+
+def configure_at_first_run() -> Runtime:
+    """Configure because a run begins: takes what can be used of wrong settings, and leaves the global provider alone."""
+    chosen, problems = settings.load_leniently()
+    for problem in problems:
+        logger.error("%s; ire-otel goes on without it", problem)
+    try:
+        return Runtime(chosen, (), None, may_set_global=False)
+    except ConfigurationError as error:
+        logger.error("%s; ire-otel goes on with its own exporter only", error)  # noqa: TRY400 # one line, no traceback
+        return Runtime(settings.with_exporters(chosen, (OWN_EXPORTER,)), (), None, may_set_global=False)
+
+
+def flush(timeout: float | None = None) -> bool:
+    """Wait until everything finished so far is written and sent; False if `timeout` (seconds) ran out first."""
+    current = host.installed()
+    return current.flush(timeout) if isinstance(current, Runtime) else True
+
+
+def shutdown(timeout: float | None = None) -> bool:
+    """Flush, end open runs as incomplete, stop; the next run configures anew."""
+    with _lock:
+        current = host.installed()
+        if not isinstance(current, Runtime):
+            return True
+        limit = current.settings.shutdown_timeout if timeout is None else timeout
+        host.install(None)
+        return current.shutdown(limit)
+
+
+atexit.register(shutdown)
+
+
+def _research_exporter(entry_point: EntryPoint, chosen: Settings, steps: Sequence[Step]) -> RecordExporter:
+    return cast("RecordExporter", entry_point.load()(settings=chosen, steps=steps))
+
+
+def _exporter(name: str, chosen: Settings) -> EntryPoint:
+    """Find an exporter by its OpenTelemetry name. Raises ConfigurationError with the nearest one."""
+    wanted = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}[chosen.otlp_protocol]
+    looked_up = wanted if name == "otlp" else name
+    known = {entry_point.name: entry_point for entry_point in entry_points(group=EXPORTER_GROUP)}
+    if looked_up in known:
+        return known[looked_up]
+    if name == "otlp":
+        raise ConfigurationError("exporter 'otlp' in exporters needs an extra: pip install 'ire-otel[otlp]'")
+    nearest = difflib.get_close_matches(name, [*known, "otlp", NO_EXPORTER], n=1)
+    remedy = f"did you mean {nearest[0]!r}?" if nearest else f"installed are {', '.join(sorted(known))}"
+    raise ConfigurationError(f"unknown exporter {name!r} in exporters: {remedy}")
+
+
+def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[TracerProvider, bool]:
+    """Choose the provider: (provider, whether it is private, so that foreign spans do not come by)."""
+    if given is not None:
+        return given, False
+    application = _application_provider()
+    if application is not None:
+        return application, False
+    current = otel.get_tracer_provider()
+    made = TracerProvider(span_limits=UNLIMITED, shutdown_on_exit=False)
+    if may_set_global and isinstance(current, otel.ProxyTracerProvider):
+        otel.set_tracer_provider(made)
+        return made, False
+    if not isinstance(current, otel.ProxyTracerProvider):
+        warn_once("the tracer provider %s takes no span processors; runs are traced beside it", type(current).__qualname__)
+    return made, True
+
+
+def _application_provider() -> TracerProvider | None:
+    current = otel.get_tracer_provider()
+    return cast("TracerProvider", current) if hasattr(current, "add_span_processor") else None
+
+

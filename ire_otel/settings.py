@@ -1,0 +1,198 @@
+"""The settings: ire_otel.toml, overridden by IRE_OTEL_* variables, overridden by arguments.
+
+Nothing else in the package reads the environment.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import msgspec
+
+from ire_otel.errors import ConfigurationError
+from ire_otel.locations import project_folder
+
+ENVIRONMENT_PREFIX: Final = "IRE_OTEL_"
+FILE_NAME: Final = "ire_otel.toml"
+
+
+class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What one project does differently (`[projects.<name>]`)."""
+
+    enabled: bool = True
+    """False: runs of this project are not traced at all."""
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that can be configured, with its default."""
+
+    exporters: tuple[str, ...] = ("ire",)
+    """Where runs go: `ire` (trace file and row), `otlp`, `console`, `none`, or any name that OpenTelemetry knows."""
+    brain_dir: Path = Path("brain")
+    """Folder of all projects, reports and trace files; relative to the working directory."""
+    state_dir: Path | None = None
+    """Folder for what is not finished yet; default `_spool` in brain_dir."""
+    database_url: str = ""
+    """`sqlite:///<file>` or `postgresql://…`; default the file `traces.db` in brain_dir."""
+    pooler: Literal["", "transaction"] = ""
+    """`transaction` behind pgbouncer or Supavisor in transaction mode (port 6543 is recognised by itself)."""
+    enabled: bool = True
+    """False: nothing is traced."""
+    projects: dict[str, ProjectSettings] = {}
+    """Settings of single projects, by project name."""
+    otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
+    """How the `otlp` exporter talks; also OTEL_EXPORTER_OTLP_PROTOCOL. Its address is OTEL_EXPORTER_OTLP_ENDPOINT."""
+    finish_timeout: float = 5.0
+    """Seconds that `finish` waits for file and row."""
+    shutdown_timeout: float = 30.0
+    """Seconds that the end of the process waits for runs that are not written yet."""
+    settle_after: float = 600.0
+    """Seconds for which late spans of a finished run are still merged into its document."""
+    grace_period: float = 2.0
+    """Seconds that ResearchExporter, where it works without RunProcessor, waits for late children of a finished run."""
+    raise_errors: bool = False
+    """True: errors inside ire-otel are raised instead of logged (IRE_OTEL_RAISE=1; for tests of ire-otel itself)."""
+
+    def __post_init__(self) -> None:
+        """Work out what depends on other settings."""
+        brain = Path(self.brain_dir).expanduser().absolute()
+        set_once = msgspec.structs.force_setattr
+        set_once(self, "brain_dir", brain)
+        set_once(self, "state_dir", (self.state_dir or brain / "_spool").expanduser().absolute())
+        set_once(self, "database_url", self.database_url or f"sqlite:///{brain / 'traces.db'}")
+
+    def enabled_for(self, project: str | None) -> bool:
+        """Tell whether runs of `project` are traced."""
+        chosen = self.projects.get(project or "")
+        return self.enabled and (chosen is None or chosen.enabled)
+
+    def project_dir(self, project: str | None) -> Path:
+        """Give the folder of a project: `{brain_dir}/projects/{safe name}`."""
+        return self.brain_dir / "projects" / project_folder(project)
+
+    def trace_file(self, project: str | None, trace_id: str) -> Path:
+        """Give the path of a run's trace file."""
+        return self.project_dir(project) / "_traces" / f"{trace_id}.json"
+
+    def location(self, path: Path) -> str:
+        """Give `path` as rows name it: from the brain folder's own name on (`brain/projects/…`)."""
+        return (Path(self.brain_dir.name) / path.relative_to(self.brain_dir)).as_posix()
+
+    def resolve(self, location: str) -> Path:
+        """Give the file that a row's `trace_file_path` names, in the brain folder as it is configured now."""
+        return self.brain_dir.joinpath(*Path(location).parts[1:])
+
+
+def load(
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> Settings:
+    """Read the settings of `folder` (the working directory), then the environment, then `overrides`.
+
+    Raises ConfigurationError, which names the key, where it stands, and the nearest valid one.
+    """
+    chosen, problems = load_leniently(overrides, environment=environment, folder=folder)
+    if problems:
+        raise problems[0]
+    return chosen
+
+
+def load_leniently(
+    overrides: Mapping[str, Any] | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    folder: Path | None = None,
+) -> tuple[Settings, list[ConfigurationError]]:
+    """Read what can be used of the settings; gives what could not, too."""
+    variables = os.environ if environment is None else environment
+    problems: list[ConfigurationError] = []
+    given: dict[str, Any] = {}
+    try:
+        sources = [_from_file(folder or Path.cwd())]
+    except ConfigurationError as problem:
+        problems.append(problem)
+        sources = []
+    sources += [("the environment", _from_environment(variables)), ("configure()", dict(overrides or {}))]
+    for place, values in sources:
+        for key, value in values.items():
+            try:
+                given[key] = _checked(key, value, place)
+            except ConfigurationError as problem:
+                problems.append(problem)
+    return Settings(**given), problems
+
+
+def with_exporters(chosen: Settings, exporters: tuple[str, ...]) -> Settings:
+    """Give the same settings with other exporters."""
+    return msgspec.structs.replace(chosen, exporters=exporters)
+
+
+def tracing_switched_off(environment: Mapping[str, str] | None = None) -> bool:
+    """Tell whether OTEL_SDK_DISABLED turns OpenTelemetry, and so ire-otel, off."""
+    variables = os.environ if environment is None else environment
+    return variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def raises_errors() -> bool:
+    """Tell whether IRE_OTEL_RAISE asks for internal errors to be raised; needed before settings could be read."""
+    return os.environ.get("IRE_OTEL_RAISE", "") in {"1", "true"}
+
+
+def _from_file(folder: Path) -> tuple[str, dict[str, Any]]:
+    own, project = folder / FILE_NAME, folder / "pyproject.toml"
+    if own.is_file():
+        return str(own), _parsed(own)
+    if project.is_file():
+        return f"[tool.ire_otel] in {project}", _parsed(project).get("tool", {}).get("ire_otel", {})
+    return str(own), {}
+
+
+def _parsed(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} is not valid TOML: {error}; mend the file") from error
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}; mend its permissions") from error
+
+
+def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
+    given: dict[str, Any] = {}
+    protocol = variables.get("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL") or variables.get("OTEL_EXPORTER_OTLP_PROTOCOL")
+    if protocol:
+        given["otlp_protocol"] = protocol
+    for variable, text in variables.items():
+        if variable.startswith(ENVIRONMENT_PREFIX) and text:
+            key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
+            key = "raise_errors" if key == "raise" else key
+            given[key] = [name.strip() for name in text.split(",") if name.strip()] if key == "exporters" else text
+    return given
+
+
+def _checked(key: str, value: Any, place: str) -> Any:
+    if key not in _TYPES:
+        nearest = difflib.get_close_matches(key, _TYPES, n=1)
+        remedy = f"did you mean {nearest[0]!r}?" if nearest else f"valid are {', '.join(sorted(_TYPES))}"
+        raise ConfigurationError(f"unknown setting {key!r} in {place}: {remedy}")
+    if key == "exporters" and isinstance(value, str):
+        value = [value]
+    # Only the environment gives everything as text, so only there does "5" stand for a number.
+    lax = place == "the environment"
+    try:
+        return msgspec.convert(value, _TYPES[key], strict=not lax, dec_hook=_path)
+    except (msgspec.ValidationError, TypeError) as error:
+        raise ConfigurationError(f"setting {key!r} in {place} cannot be {value!r}: {error}") from error
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path and isinstance(value, str | Path):
+        return Path(value)
+    raise TypeError(f"expected a {'path' if kind is Path else kind.__name__}")
+
+
+_TYPES: Final[dict[str, Any]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}

@@ -1,0 +1,145 @@
+"""The one thread that assembles and writes finished runs."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+from opentelemetry.context import (
+    _SUPPRESS_INSTRUMENTATION_KEY,  # the key that all instrumentations look for; it has no public name
+    attach,
+    set_value,
+)
+
+from ire_otel.processor import records_of
+from ire_otel.recording.process import identity
+
+if TYPE_CHECKING:
+    from ire_otel.records import ExportOutcome, SpanRecord
+    from ire_otel.runlog import RunLog
+
+logger = logging.getLogger("ire_otel")
+
+BATCH = 32
+"""Most runs that are exported together, and so written in one database transaction."""
+
+
+class RecordExporter(Protocol):
+    """What the worker hands finished runs to."""
+
+    def export_records(self, records: Sequence[SpanRecord], source: str = "runlog") -> list[ExportOutcome]:
+        """Write every run that `records` hold; one outcome a run."""
+        ...
+
+    def shutdown(self) -> None:
+        """Let go of files and connections."""
+        ...
+
+
+class _Job(NamedTuple):
+    log: RunLog | None
+    """None: the job of a flush, done when everything before it is."""
+    done: Future[ExportOutcome | None]
+
+
+class Worker:
+    """Exports runs in the order in which they ended. Nothing is dropped: the queue has no bound, and is never full."""
+
+    def __init__(self, make_exporter: Callable[[], RecordExporter]) -> None:
+        """`make_exporter` is called on the worker's thread, which alone uses what it gives."""
+        self._make_exporter = make_exporter
+        self._lock = threading.Lock()
+        self._start()
+
+    def _start(self) -> None:
+        self._process = identity.id
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._late: set[str] = set()
+        self._thread: threading.Thread | None = None
+
+    def submit(self, log: RunLog) -> Future[ExportOutcome | None]:
+        """Take a finished run; the future has its outcome once file and row were tried."""
+        return self._put(_Job(log, Future()))
+
+    def late(self, log: RunLog) -> None:
+        """Take a run again whose log has grown; several calls before it is its turn are one."""
+        if log.run_id not in self._late:
+            self._late.add(log.run_id)
+            self._put(_Job(log, Future()))
+
+    def flush(self, timeout: float | None) -> bool:
+        """Wait until everything taken so far was tried, at most `timeout` seconds; True if it was."""
+        if self._thread is None or self._process is not identity.id:
+            return True
+        done = self._put(_Job(None, Future()))
+        try:
+            done.result(timeout)
+        except TimeoutError:
+            return False
+        return True
+
+    def stop(self, timeout: float | None) -> bool:
+        """Work off the queue and end the thread, waiting at most `timeout` seconds; True if all was worked off."""
+        thread = self._thread
+        if thread is None or self._process is not identity.id:
+            return True
+        self._jobs.put(None)
+        thread.join(timeout)
+        return not thread.is_alive()
+
+    def _put(self, job: _Job) -> Future[ExportOutcome | None]:
+        if self._thread is None or self._process is not identity.id:
+            self._begin_thread()
+        self._jobs.put(job)
+        return job.done
+
+    def _begin_thread(self) -> None:
+        """Start the thread at the first run: of the process, or of a forked child, which inherits no threads."""
+        if self._process is not identity.id:
+            self._lock = threading.Lock()
+            self._start()
+        with self._lock:
+            if self._thread is None:
+                # A daemon, because the interpreter joins other threads before atexit could tell them to stop.
+                self._thread = threading.Thread(target=self._work, name="ire-otel-worker", daemon=True)
+                self._thread.start()
+
+    def _work(self) -> None:
+        attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))
+        exporter = None
+        stopping = False
+        while not stopping:
+            jobs = self._next_jobs()
+            stopping = None in jobs
+            try:
+                exporter = exporter or self._make_exporter()
+                self._export(exporter, [job for job in jobs if job is not None])
+            except Exception as error:
+                # Tracing must never break the run it watches.
+                logger.exception("runs could not be exported")
+                for job in jobs:
+                    if job is not None and not job.done.done():
+                        job.done.set_exception(error)
+        if exporter is not None:
+            exporter.shutdown()
+
+    def _next_jobs(self) -> list[_Job | None]:
+        jobs = [self._jobs.get()]
+        while len(jobs) < BATCH and jobs[-1] is not None:
+            try:
+                jobs.append(self._jobs.get_nowait())
+            except queue.Empty:
+                break
+        return jobs
+
+    def _export(self, exporter: RecordExporter, jobs: Sequence[_Job]) -> None:
+        logs = {job.log.run_id: job.log for job in jobs if job.log is not None}
+        self._late.difference_update(logs)
+        records = [record for log in logs.values() for record in records_of(log)]
+        outcomes = {outcome.trace_id: outcome for outcome in exporter.export_records(records)} if logs else {}
+        for job in jobs:
+            job.done.set_result(outcomes.get(job.log.run_id) if job.log is not None else None)

@@ -1,0 +1,22 @@
+"""What all tests share: errors inside ire-otel raise, and every test has a folder and a configuration of its own."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+# Before ire_otel is imported: its own test suite wants internal errors raised, not logged.
+os.environ["IRE_OTEL_RAISE"] = "1"
+
+import ire_otel  # noqa: E402 # after the line above
+
+pytest_plugins = ["tests.databases"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Run each test in a folder of its own, and stop what it configured."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    ire_otel.shutdown(10)

@@ -1,0 +1,221 @@
+"""Migrations: they make the tables that the code declares, on both databases, and leave a host's own things alone."""
+
+import multiprocessing
+import sqlite3
+import time
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import psycopg
+import pytest
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+
+from ire_otel.db import migrate, tables
+from ire_otel.db.engine import Database, database, engine
+from ire_otel.errors import ConfigurationError, StoreUnavailableError
+
+# The catalogue of each database: first the table's name, then whatever describes it.
+POSTGRES_CATALOGUE = (
+    "SELECT table_name, ordinal_position, column_name, data_type, udt_name, character_maximum_length, is_nullable, "
+    "column_default FROM information_schema.columns WHERE table_schema = 'public'",
+    "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
+    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+    "WHERE connamespace = 'public'::regnamespace",
+)
+SQLITE_CATALOGUE = (
+    "SELECT tables.name, columns.* FROM sqlite_master AS tables, pragma_table_xinfo(tables.name) AS columns",
+    "SELECT tables.name, keys.* FROM sqlite_master AS tables, pragma_foreign_key_list(tables.name) AS keys",
+    "SELECT tbl_name, name, sql FROM sqlite_master WHERE type = 'index'",
+    "SELECT name, wr FROM pragma_table_list",
+)
+PROJECT = "0b4cdf52-6ac0-4f7c-8a86-0d5bb3b2a1a1"
+# What a host may have before us: a projects table with columns of its own, a trigger function, an Alembic history.
+HOST = f"""
+CREATE TABLE projects (id UUID PRIMARY KEY, title TEXT NOT NULL, owner TEXT NOT NULL);
+INSERT INTO projects VALUES ('{PROJECT}', 'Cobots', 'somebody');
+CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS
+    $$ BEGIN NEW.updated_at = now() + interval '1 day'; RETURN NEW; END $$;
+CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY);
+INSERT INTO alembic_version VALUES ('host42');
+"""
+
+
+def test_the_newest_migration_is_the_one_the_code_names() -> None:
+    """`HEAD` is written down so that a check needs no Alembic; it must be the last file."""
+    assert ScriptDirectory(migrate.migrations()).get_current_head() == migrate.HEAD
+
+
+def test_migrations_make_the_declared_tables(empty_database_url: str) -> None:
+    """Columns, types, defaults, keys and indexes are those of the Table definitions."""
+    target = database(empty_database_url)
+    with engine(target).begin() as connection:
+        tables.metadata.create_all(connection)
+        declared = _schema(connection)
+        tables.metadata.drop_all(connection)
+    migrate.upgrade(target)
+    with engine(target).connect() as connection:
+        assert _schema(connection) == declared
+
+
+def test_upgrade_downgrade_upgrade(empty_database_url: str) -> None:
+    """A downgrade leaves nothing of ours, and the way up again ends where it ended before."""
+    target = database(empty_database_url)
+    before = _names(target)
+    migrate.upgrade(target)
+    migrated = _names(target)
+    assert {"traces", "trace_quality_gaps", "projects"} <= migrated
+    assert migrate.current(target) == migrate.HEAD
+    migrate.downgrade(target)
+    assert _names(target) == before | {migrate.VERSION_TABLE}
+    assert migrate.current(target) is None
+    migrate.upgrade(target)
+    assert _names(target) == migrated
+
+
+def test_an_upgrade_that_is_not_needed_changes_nothing(empty_database_url: str) -> None:
+    """Upgrading twice is upgrading once."""
+    target = database(empty_database_url)
+    migrate.upgrade(target)
+    once = _names(target)
+    migrate.upgrade(target)
+    assert _names(target) == once
+
+
+def test_many_processes_may_upgrade_at_once(empty_database_url: str) -> None:
+    """One of them migrates, the others wait and find it done."""
+    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as processes:
+        assert list(processes.map(_upgrade, [empty_database_url] * 4)) == [migrate.HEAD] * 4
+
+
+def test_the_printed_sql_makes_and_removes_the_same(empty_database_url: str) -> None:
+    """`db sql` is the migration: applied by hand it makes the same things, and its way back removes them."""
+    target = database(empty_database_url)
+    dialect = target.url.drivername
+    _execute_script(target, migrate.sql(dialect))
+    assert migrate.current(target) == migrate.HEAD
+    with engine(target).connect() as connection:
+        by_hand = _schema(connection)
+    _execute_script(target, migrate.sql(dialect, start=migrate.HEAD, end="base"))
+    assert "traces" not in _names(target)
+    migrate.upgrade(target)
+    with engine(target).connect() as connection:
+        assert _schema(connection) == by_hand
+
+
+def test_a_host_keeps_what_it_had(empty_postgres_url: str) -> None:
+    """Its projects, its trigger function and its Alembic history survive our upgrade and our downgrade."""
+    target = database(empty_postgres_url)
+    _execute_script(target, HOST)
+    before = _host_state(target)
+    migrate.upgrade(target)
+    assert _host_state(target) == before
+    migrate.downgrade(target)
+    assert _host_state(target) == before
+
+
+def test_projects_with_rows_stay(empty_database_url: str) -> None:
+    """A downgrade does not remove our projects table once somebody has written to it."""
+    target = database(empty_database_url)
+    migrate.upgrade(target)
+    with engine(target).begin() as connection:
+        connection.execute(sa.insert(tables.projects).values(id=PROJECT, name="cobot"))
+    migrate.downgrade(target)
+    with engine(target).connect() as connection:
+        assert connection.scalars(sa.select(tables.projects.c.name)).all() == ["cobot"]
+    migrate.upgrade(target)
+    assert migrate.current(target) == migrate.HEAD
+
+
+def test_a_database_of_a_later_version_is_left_alone(database_url: str) -> None:
+    """Its migration is unknown here, and the error says what to do."""
+    target = database(database_url)
+    with engine(target).begin() as connection:
+        connection.execute(sa.text(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'"))
+    for action in (migrate.upgrade, migrate.downgrade, migrate.ensure_current):
+        with pytest.raises(StoreUnavailableError, match="9999.*upgrade ire-otel"):
+            action(target)
+
+
+def test_postgres_is_not_migrated_by_itself(empty_postgres_url: str) -> None:
+    """Where our tables are missing, the error names the command."""
+    with pytest.raises(StoreUnavailableError, match="ire-otel db upgrade"):
+        migrate.ensure_current(database(empty_postgres_url))
+
+
+def test_an_unknown_dialect_is_named() -> None:
+    """`db sql` serves two dialects, and says so."""
+    with pytest.raises(ConfigurationError, match=r"'mysql'.*sqlite, postgresql"):
+        migrate.sql("mysql")
+
+
+def test_updated_at_follows_every_change(database_url: str) -> None:
+    """The trigger sets it; `created_at` stays."""
+    target = database(database_url)
+    row = {"trace_id": "trc_1", "started_at": datetime(2026, 2, 13, tzinfo=UTC)}
+    columns = tables.traces.c.created_at, tables.traces.c.updated_at
+    with engine(target).begin() as connection:
+        connection.execute(sa.insert(tables.traces).values(row))
+        created, updated = connection.execute(sa.select(*columns)).one()
+    time.sleep(0.01)
+    with engine(target).begin() as connection:
+        connection.execute(sa.update(tables.traces).values(review_notes="looked at"))
+    with engine(target).connect() as connection:
+        created_again, updated_again = connection.execute(sa.select(*columns)).one()
+    assert created_again == created
+    assert updated_again > updated
+
+
+def test_ids_are_uuids(database_url: str) -> None:
+    """The database makes them, in the one spelling that both share."""
+    target = database(database_url)
+    with engine(target).begin() as connection:
+        for number in range(50):
+            row = {"trace_id": f"trc_{number}", "started_at": datetime(2026, 2, 13, tzinfo=UTC)}
+            connection.execute(sa.insert(tables.traces).values(row))
+        ids = connection.scalars(sa.select(tables.traces.c.id)).all()
+    assert len(set(ids)) == 50
+    assert all(str(UUID(made)) == made and UUID(made).version == 4 for made in ids)
+
+
+def _upgrade(url: str) -> str | None:
+    target = database(url)
+    migrate.upgrade(target)
+    return migrate.current(target)
+
+
+def _schema(connection: sa.Connection) -> list[list[tuple[Any, ...]]]:
+    """Give columns, indexes and constraints of the declared tables, as the database itself describes them."""
+    catalogue = SQLITE_CATALOGUE if connection.dialect.name == "sqlite" else POSTGRES_CATALOGUE
+    ours = {name for name in tables.metadata.tables if name != "projects"}
+    found = [connection.execute(sa.text(query.replace(":", r"\:"))).all() for query in catalogue]
+    return [sorted((tuple(row) for row in rows if row[0] in ours), key=str) for rows in found]
+
+
+def _names(target: Database) -> set[str]:
+    with engine(target).connect() as connection:
+        inspector = sa.inspect(connection)
+        return {*inspector.get_table_names(), *inspector.get_view_names()}
+
+
+def _host_state(target: Database) -> list[Any]:
+    questions = (
+        "SELECT * FROM projects",
+        "SELECT version_num FROM alembic_version",
+        "SELECT prosrc, obj_description(oid, 'pg_proc') FROM pg_proc WHERE proname = 'update_updated_at_column'",
+    )
+    with engine(target).connect() as connection:
+        return [connection.execute(sa.text(question)).all() for question in questions]
+
+
+def _execute_script(target: Database, script: str) -> None:
+    if target.file is not None:
+        with closing(sqlite3.connect(target.file)) as connection:
+            connection.executescript(script)
+    else:
+        with psycopg.connect(target.dsn, autocommit=True) as connection_to_postgres:
+            connection_to_postgres.execute(script.encode())
