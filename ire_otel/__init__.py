@@ -62,7 +62,7 @@ def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[
 
     Raises ConfigurationError, which names the setting and the nearest valid one.
     """
-    from ire_otel import runtime  # noqa: PLC0415 # loads the SDK, which `import ire_otel` must not
+    from ire_otel import runtime  # loads the SDK, which `import ire_otel` must not
 
     runtime.configure(tracer_provider=tracer_provider, steps=steps, **overrides)
 
@@ -71,7 +71,7 @@ def flush(timeout: float | None = None) -> bool:
     """Wait until every run finished so far is in file and row; False if `timeout` (seconds) ran out first."""
     if _host.installed() is None:
         return True
-    from ire_otel import runtime  # noqa: PLC0415 # as above
+    from ire_otel import runtime  # as above
 
     return runtime.flush(timeout)
 
@@ -80,13 +80,13 @@ def shutdown(timeout: float | None = None) -> bool:
     """Flush, end open runs as `incomplete`, and stop; the next run configures anew. At exit this happens by itself."""
     if _host.installed() is None:
         return True
-    from ire_otel import runtime  # noqa: PLC0415 # as above
+    from ire_otel import runtime  # as above
 
     return runtime.shutdown(timeout)
 
 
 def _bootstrap() -> Host:
-    from ire_otel import runtime  # noqa: PLC0415 # as above
+    from ire_otel import runtime  # as above
 
     return runtime.configure_at_first_run()
 

@@ -1,4 +1,4 @@
-"""Other exporters (`otlp`, `console`, anybody's): each gets every span, complete, on a thread and a bounded queue of its own."""
+"""Other exporters (`otlp`, `console`, anybody's): each gets complete spans on a thread and bounded queue of its own."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ BATCH_BYTES = 3 * 1024 * 1024
 class CompleteSpanExporter(SpanExporter):
     """Puts complete spans, in batches that a Collector takes, before another exporter.
 
-    An SDK span holds at most 128 events; the run log holds all. So run and stage spans are rebuilt from the log here, off
-    the pipeline's threads, and every span goes through the steps first.
+    An SDK span holds at most 128 events; the run log holds all. So run and stage spans are rebuilt from the log here,
+    off the pipeline's threads, and every span goes through the steps first.
     """
 
     def __init__(self, inner: SpanExporter, processor: RunProcessor, steps: Sequence[Step]) -> None:
@@ -91,5 +91,3 @@ def _weight(span: ReadableSpan) -> int:
     held = [span.attributes or {}, *(event.attributes or {} for event in span.events)]
     texts = sum(len(value) for attributes in held for value in attributes.values() if isinstance(value, str))
     return texts + 40 * sum(len(attributes) for attributes in held)
-
-

@@ -16,8 +16,8 @@ _UNSAFE_RUN: Final = re.compile(r"[^\w.-]+")
 def project_folder(project: str | None) -> str:
     """Give a folder name that is safe everywhere, and that no two projects share.
 
-    Plain lower-case names are kept. Any other is spelt with safe characters and marked with a digest of the name, because
-    some file systems hold `Robots` and `robots`, or two spellings of `é`, to be the same.
+    Plain lower-case names are kept. Any other is spelt with safe characters and marked with a digest of the name,
+    because some file systems hold `Robots` and `robots`, or two spellings of `é`, to be the same.
     """
     if not project:
         return UNNAMED

@@ -68,7 +68,7 @@ class RunProcessor(SpanProcessor):
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
         """Mark a foreign span with its run and stage.
 
-        The ambient context comes first: frameworks give spans parents of their own choosing, but they run where they run.
+        The ambient context comes first: frameworks choose parents of their own, but a span runs where it runs.
         """
         try:
             if not is_ours(span):

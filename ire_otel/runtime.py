@@ -1,4 +1,4 @@
-"""The composition root: puts settings, provider, processor, worker and exporters together, and takes them apart again."""
+"""The composition root: puts settings, provider, processor, worker and exporters together, and takes them apart."""
 
 from __future__ import annotations
 
@@ -150,14 +150,14 @@ def configure(
 
 
 def configure_at_first_run() -> Runtime:
-    """Configure because a run begins: takes what can be used of wrong settings, and leaves the global provider alone."""
+    """Configure because a run begins: takes what can be used of wrong settings, leaves the global provider alone."""
     chosen, problems = settings.load_leniently()
     for problem in problems:
         logger.error("%s; ire-otel goes on without it", problem)
     try:
         return Runtime(chosen, (), None, may_set_global=False)
     except ConfigurationError as error:
-        logger.error("%s; ire-otel goes on with its own exporter only", error)  # noqa: TRY400 # one line, no traceback
+        logger.error("%s; ire-otel goes on with its own exporter only", error)  # one line, no traceback
         return Runtime(settings.with_exporters(chosen, (OWN_EXPORTER,)), (), None, may_set_global=False)
 
 
@@ -212,12 +212,11 @@ def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[Tr
         otel.set_tracer_provider(made)
         return made, False
     if not isinstance(current, otel.ProxyTracerProvider):
-        warn_once("the tracer provider %s takes no span processors; runs are traced beside it", type(current).__qualname__)
+        kind = type(current).__qualname__
+        warn_once("the tracer provider %s takes no span processors; runs are traced beside it", kind)
     return made, True
 
 
 def _application_provider() -> TracerProvider | None:
     current = otel.get_tracer_provider()
     return cast("TracerProvider", current) if hasattr(current, "add_span_processor") else None
-
-

@@ -81,7 +81,7 @@ CHILD_ID: Final = "ire.child.trace_id"
 CHILD_OUTPUT_TYPE: Final = "ire.child.output_type"
 CHILD_PATH: Final = "ire.child.path"
 STAGE_FACTS_EVENT_PREFIX: Final = "stage: "
-"""A stage that is not open gets its facts (`ire.stage.*`, `ire.evidence.*`, `ire.gate.*`) as an event of the run span."""
+"""A stage that is not open has its facts (`ire.stage.*`, `ire.evidence.*`, `ire.gate.*`) in a run span's event."""
 
 # Across processes, as baggage
 BAGGAGE_RUN: Final = "ire.run"

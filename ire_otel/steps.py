@@ -22,18 +22,18 @@ def apply(steps: Sequence[Step], records: Iterable[SpanRecord]) -> list[SpanReco
 
 
 def _through(steps: Sequence[Step], record: SpanRecord) -> SpanRecord | None:
-    current: SpanRecord | None = record
     for step in steps:
-        if current is None:
-            return None
         try:
-            current = step(current)
+            changed = step(record)
         except Exception:
             name = getattr(step, "__qualname__", repr(step))
             # A step may be what takes secrets out, so nothing that it did not finish with goes on.
-            logger.exception("step %s failed on span %s; its texts are withheld", name, current.name)
-            current = _withheld(current, f"[withheld: step {name} failed]")
-    return current
+            logger.exception("step %s failed on span %s; its texts are withheld", name, record.name)
+            changed = _withheld(record, f"[withheld: step {name} failed]")
+        if changed is None:
+            return None
+        record = changed
+    return record
 
 
 def _withheld(record: SpanRecord, mark: str) -> SpanRecord:

@@ -101,8 +101,9 @@ def _json_form(value: object) -> object:
         convert = getattr(type(value), method, None)
         if convert is not None:
             return _guarded(value, convert)
-    if hasattr(type(value), "__attrs_attrs__"):
-        return {field.name: getattr(value, field.name, None) for field in type(value).__attrs_attrs__}
+    attrs_fields: Any = getattr(type(value), "__attrs_attrs__", None)
+    if attrs_fields is not None:
+        return {field.name: getattr(value, field.name, None) for field in attrs_fields}
     return _representation(value)
 
 

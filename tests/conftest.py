@@ -9,7 +9,7 @@ import pytest
 # Before ire_otel is imported: its own test suite wants internal errors raised, not logged.
 os.environ["IRE_OTEL_RAISE"] = "1"
 
-import ire_otel  # noqa: E402 # after the line above
+import ire_otel  # after the line above
 
 pytest_plugins = ["tests.databases"]
 

@@ -1,4 +1,4 @@
-"""Real databases for tests: SQLite files, and one Postgres server of each version at hand, shared by all xdist workers."""
+"""Real databases for tests: SQLite files, and each Postgres at hand, one server for all xdist workers."""
 
 import fcntl
 import os
@@ -150,7 +150,7 @@ def _start(data: Path, binaries: Path) -> str:
     settings = (
         f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
     )
-    start = [*prefix, binaries / "pg_ctl", "start", "-w", "-D", data, "-o", settings]
+    start = [*prefix, str(binaries / "pg_ctl"), "start", "-w", "-D", str(data), "-o", settings]
     with (data.parent / "log").open("w") as log:
         # Not into a pipe: the server inherits it, and reading would never end.
         subprocess.run(start, check=True, stdout=log, stderr=log, cwd="/")

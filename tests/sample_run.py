@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from run_records import attributes, decision, event, run_span, score, stage_span
-
 from ire_otel.records import EventRecord, SpanRecord
+from tests.run_records import attributes, decision, event, run_span, score, stage_span
 
 QUERY = "What is the competitive landscape for collaborative robots?"
 PRINCIPLES = ["META-1", "META-3", "META-5", "META-12"]

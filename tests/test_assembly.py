@@ -5,7 +5,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from run_records import (
+
+from ire_otel import semconv, values
+from ire_otel.assembly import assemble, encode, merge
+from ire_otel.model import Attempt, StageTrace, TraceDocument
+from ire_otel.reader import decode
+from ire_otel.records import SpanRecord
+from tests.run_records import (
     RUN_ID,
     RUN_SPAN_ID,
     SECOND,
@@ -19,13 +25,7 @@ from run_records import (
     score,
     stage_span,
 )
-from sample_run import sample_run
-
-from ire_otel import semconv, values
-from ire_otel.assembly import assemble, encode, merge
-from ire_otel.model import Attempt, StageTrace, TraceDocument
-from ire_otel.reader import decode
-from ire_otel.records import SpanRecord
+from tests.sample_run import sample_run
 
 GOLDEN = Path(__file__).parent / "golden" / "sample-v1.json"
 

@@ -13,7 +13,6 @@ from google.protobuf.json_format import MessageToDict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from run_records import RUN_ID, RUN_SPAN_ID, START, TRACE_ID
 
 from ire_otel import semconv, values
 from ire_otel.assembly import assemble, encode, merge
@@ -22,6 +21,7 @@ from ire_otel.reader import decode
 from ire_otel.records import EventRecord, LinkRecord, SpanRecord
 from ire_otel.sdk_spans import from_readable, to_readable
 from ire_otel_exporters.otlp import from_otlp, from_otlp_json, to_otlp
+from tests.run_records import RUN_ID, RUN_SPAN_ID, START, TRACE_ID
 
 STAGES = ["intake", "collection", "quality_gate", "[odd] stage"]
 ID_NAMES = ("traceId", "spanId", "parentSpanId")

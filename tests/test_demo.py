@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ire_otel
+from ire_otel.cli import _exit_code
 from ire_otel.demo.collection import NoEvidenceError
 from ire_otel.demo.completion import CompletionError
 from ire_otel.demo.corpus import CorpusError, Document, default_corpus, folder_corpus
@@ -36,13 +37,9 @@ STAGES = ["intake", "rubric", "collection", "synthesis", "quality_gate"]
 
 
 @pytest.fixture
-def brain(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A brain folder of its own; whatever was recorded is written before the test ends."""
-    folder = tmp_path / "brain"
-    monkeypatch.setenv("IRE_OTEL_BRAIN_DIR", str(folder))
-    ire_otel.shutdown()
-    yield folder
-    ire_otel.shutdown()
+def brain(tmp_path: Path) -> Path:
+    """The brain folder of runs in the test's own folder."""
+    return tmp_path / "brain"
 
 
 def research(
@@ -91,13 +88,14 @@ def corpus(tmp_path: Path) -> Path:
         "<p>Honey keeps for years unless it takes up water from the air.</p></body></html>"
     )
     (folder / "2022-03-04-keeping.txt").write_text(
-        "Keepers open the hive in spring and look for the queen.\n\nA keeper should not open a hive when bees are cold.\n"
+        "Keepers open the hive in spring and look for the queen.\n\n"
+        "A keeper should not open a hive when bees are cold.\n"
     )
     return folder
 
 
 def test_a_run_is_recorded_completely(brain: Path) -> None:
-    """One run on Python's own texts: five stages, their decisions with reasons, scored evidence, 21 scores, and its row."""
+    """A run on Python's own texts: five stages, decisions with reasons, scored evidence, 21 scores, and its row."""
     document = research(QUERY)
     decisions = [decision for stage in STAGES for decision in document["stages"][stage]["decisions"]]
     assert len(decisions) >= 25
@@ -106,14 +104,14 @@ def test_a_run_is_recorded_completely(brain: Path) -> None:
         assert decision["component"]
         assert 0 <= decision["confidence"] <= 1
     assert {decision["component"] for decision in decisions} >= {
-        "EvidenceQualityScorer", "CollectorCoordinator", "RubricLoader", "synthesize_report", "QualityGate", "QueryIntake",
+        "CollectorCoordinator", "EvidenceQualityScorer", "QualityGate", "QueryIntake", "RubricLoader",
+        "synthesize_report",
     }  # fmt: skip
     evidence = document["stages"]["collection"]["evidence"]
     items = [*evidence["kept"], *evidence["filtered_out"]]
     assert len(items) >= 30
-    assert all(
-        set(item["scores"]) >= {"relevance", "specificity", "credibility", "recency", "composite"} for item in items
-    )
+    named = {"relevance", "specificity", "credibility", "recency", "composite"}
+    assert all(set(item["scores"]) == named for item in items)
     assert all(item["reason"] for item in evidence["filtered_out"])
     assert len(scores(document)) == 21
     assert document["run"]["status"] == "complete"
@@ -128,17 +126,15 @@ def test_a_run_is_recorded_completely(brain: Path) -> None:
     assert row["evidence_passed"] == len(evidence["kept"])
 
 
-def test_the_orchestrator_says_why_it_routes_and_stops(brain: Path) -> None:
+def test_the_orchestrator_says_why_it_routes_and_stops() -> None:
     """Routing, order and acceptance are decisions of the run, by the orchestrator."""
-    assert brain.name == "brain"
     taken = {one["decision"]: one for one in research(QUERY)["stages"]["run"]["decisions"]}
     assert set(taken) >= {"routing", "stage_order", "acceptance"}
     assert {one["component"] for one in taken.values()} == {"ResearchOrchestrator"}
 
 
-def test_the_same_query_gives_the_same_scores_and_another_does_not(brain: Path, corpus: Path) -> None:
+def test_the_same_query_gives_the_same_scores_and_another_does_not(corpus: Path) -> None:
     """Nothing is random; query, wording, corpus and report type make a difference."""
-    assert brain.name == "brain"
     first, again = (
         research("How do bees make honey?", corpus=corpus),
         research("How do bees make honey?", corpus=corpus),
@@ -153,9 +149,8 @@ def test_the_same_query_gives_the_same_scores_and_another_does_not(brain: Path, 
     assert len(scores(research("How do bees make honey?", corpus=corpus, kind="briefing"))) == 13
 
 
-def test_a_failed_gate_leads_to_a_second_iteration_that_says_what_it_changed(brain: Path, corpus: Path) -> None:
-    """Two sentences of evidence make a bad report; the retry names its gaps and the remedy, and both attempts are kept."""
-    assert brain.name == "brain"
+def test_a_failed_gate_leads_to_a_second_iteration_that_says_what_it_changed(corpus: Path) -> None:
+    """Two sentences make a bad report; the retry names its gaps and the remedy, and both attempts are kept."""
     document = research("Compare queen and keeper and price and taste", corpus=corpus)
     retry = next(one for one in document["stages"]["run"]["decisions"] if one["decision"] == "retry")
     first, second = document["iterations"]
@@ -167,7 +162,7 @@ def test_a_failed_gate_leads_to_a_second_iteration_that_says_what_it_changed(bra
 
 
 def test_built_in_queries_end_in_every_way(brain: Path, tmp_path: Path) -> None:
-    """Of the built-in queries some pass at once, some fail, and some try twice; each run is a line, a file and a row."""
+    """Some built-in queries pass at once, some the second time, some never; each leaves a file and a row."""
     done = demo("--runs", "50", "--json", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     outcomes = json.loads(done.stdout)
@@ -200,13 +195,11 @@ def test_the_command_ends_with_the_places_and_the_next_commands(tmp_path: Path, 
         (["xyzzyplugh"], 1, "xyzzyplugh"),
     ],
 )
-def test_bad_input_is_one_line(arguments: list[str], code: int, named: str, tmp_path: Path) -> None:
+def test_bad_input_is_one_line(arguments: list[str], code: int, named: str, capsys: pytest.CaptureFixture[str]) -> None:
     """What was wrong is named on one line, and the exit code tells misuse from failure."""
-    done = demo(*arguments, folder=tmp_path)
-    assert done.returncode == code
-    assert named in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    assert _exit_code(["demo", *arguments]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert named in line
 
 
 def test_a_run_without_evidence_is_recorded_as_failed(brain: Path) -> None:
@@ -221,7 +214,7 @@ def test_a_run_without_evidence_is_recorded_as_failed(brain: Path) -> None:
 
 
 def test_a_folder_is_read_with_what_its_texts_say_of_themselves(corpus: Path) -> None:
-    """Titles, authors and dates come from front matter, HTML head or file name; markup, code and scripts are left out."""
+    """Titles, authors and dates come from front matter, HTML head or file name; markup and code are left out."""
     texts = {document.url: document for document in folder_corpus(corpus)}
     bees, honey, keeping = texts["wiki/bees.md"], texts["honey.html"], texts["2022-03-04-keeping.txt"]
     assert (bees.title, bees.author, bees.published, bees.source) == ("On bees", "Maya", date(2024, 5, 1), "wiki")
@@ -240,7 +233,7 @@ def test_a_folder_without_texts_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_default_corpus_is_real_and_always_the_same() -> None:
-    """Three sources, addresses on every text, dates only where somebody states them, and no module imported for it."""
+    """Three sources, an address on every text, dates only where stated, and no module imported for it."""
     before = set(sys.modules)
     documents = default_corpus()
     assert documents == default_corpus()
@@ -312,7 +305,7 @@ def test_evidence_is_scored_and_filtered_for_stated_reasons() -> None:
     assert recency == {"new": 1.0, "old": pytest.approx(0.5, abs=0.001), "copy": 0.5}
     kept, rejected = scorer.filter(scored, Plan(quality_threshold=0.1))
     assert [one.passage.document.title for one in kept] == ["new", "old"]
-    assert [(one.rule, "'new'" in one.reason) for one in rejected] == [("duplicate", True)]
+    assert [one.rule for one in rejected] == ["duplicate"]
     _, refused = scorer.filter(scored, Plan(quality_threshold=0.99))
     assert {one.rule for one in refused} == {"low_quality"}
     assert all("0.99" in one.reason for one in refused)
@@ -365,9 +358,8 @@ def endpoint(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         thread.join()
 
 
-def test_a_model_can_write_the_report(brain: Path, corpus: Path, endpoint: str) -> None:
+def test_a_model_can_write_the_report(corpus: Path, endpoint: str) -> None:
     """Prompts, model and tokens are recorded, and the gate measures what the model wrote."""
-    assert brain.name == "brain"
     document = research("How do bees make honey?", corpus=corpus, model=Model(name="tiny", base_url=f"{endpoint}/v1"))
     synthesis = document["stages"]["synthesis"]
     attempts = synthesis.get("attempts") or [synthesis]
@@ -393,9 +385,8 @@ def test_an_endpoint_that_fails_fails_the_run_in_words(brain: Path, corpus: Path
     assert document["stages"]["collection"]["evidence"]["kept"]
 
 
-def test_a_missing_client_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, brain: Path, corpus: Path) -> None:
+def test_a_missing_client_is_named_with_its_extra(monkeypatch: pytest.MonkeyPatch, corpus: Path) -> None:
     """Without the openai package --llm says what to install."""
-    assert brain.name == "brain"
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(CompletionError, match=r"ire-otel\[llm\]"):
         research("How do bees make honey?", corpus=corpus, model=Model(name="tiny"))

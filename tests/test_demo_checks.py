@@ -30,9 +30,10 @@ DOCUMENTS = (
 def draft(*sentences: str, summary: str = "Locks protect queues [1].") -> Draft:
     """A report with `summary`, a section of `sentences` and a list of two sources."""
     body = " ".join(sentences)
+    listed = "[1] Locks. Ada, date unknown. https://a.example/locks\n\n[2] Queues. author unknown. notes/queues.md"
     return read_report(
-        f"# Locks\n\n## Summary\n\n{summary}\n\n## Locks in use\n\n{body}\n\n## Limits\n\nNothing was found on prices.\n\n"
-        "## Sources\n\n[1] Locks. Ada, date unknown. https://a.example/locks\n\n[2] Queues. author unknown. notes/queues.md\n",
+        f"# Locks\n\n## Summary\n\n{summary}\n\n## Locks in use\n\n{body}\n\n"
+        f"## Limits\n\nNothing was found on prices.\n\n## Sources\n\n{listed}\n",
         DOCUMENTS,
     )
 

@@ -1,12 +1,11 @@
 """Migrations: they make the tables that the code declares, on both databases, and leave a host's own things alone."""
 
-import multiprocessing
 import sqlite3
+import subprocess
+import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -21,11 +20,15 @@ from ire_otel.errors import ConfigurationError, StoreUnavailableError
 
 # The catalogue of each database: first the table's name, then whatever describes it.
 POSTGRES_CATALOGUE = (
-    "SELECT table_name, ordinal_position, column_name, data_type, udt_name, character_maximum_length, is_nullable, "
-    "column_default FROM information_schema.columns WHERE table_schema = 'public'",
+    (
+        "SELECT table_name, ordinal_position, column_name, data_type, udt_name, character_maximum_length, is_nullable, "
+        "column_default FROM information_schema.columns WHERE table_schema = 'public'"
+    ),
     "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'public'",
-    "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
-    "WHERE connamespace = 'public'::regnamespace",
+    (
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace = 'public'::regnamespace"
+    ),
 )
 SQLITE_CATALOGUE = (
     "SELECT tables.name, columns.* FROM sqlite_master AS tables, pragma_table_xinfo(tables.name) AS columns",
@@ -35,9 +38,9 @@ SQLITE_CATALOGUE = (
 )
 PROJECT = "0b4cdf52-6ac0-4f7c-8a86-0d5bb3b2a1a1"
 # What a host may have before us: a projects table with columns of its own, a trigger function, an Alembic history.
-HOST = f"""
+HOST = """
 CREATE TABLE projects (id UUID PRIMARY KEY, title TEXT NOT NULL, owner TEXT NOT NULL);
-INSERT INTO projects VALUES ('{PROJECT}', 'Cobots', 'somebody');
+INSERT INTO projects VALUES ('0b4cdf52-6ac0-4f7c-8a86-0d5bb3b2a1a1', 'Cobots', 'somebody');
 CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN NEW.updated_at = now() + interval '1 day'; RETURN NEW; END $$;
 CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY);
@@ -88,8 +91,10 @@ def test_an_upgrade_that_is_not_needed_changes_nothing(empty_database_url: str) 
 
 def test_many_processes_may_upgrade_at_once(empty_database_url: str) -> None:
     """One of them migrates, the others wait and find it done."""
-    with ProcessPoolExecutor(4, multiprocessing.get_context("spawn")) as processes:
-        assert list(processes.map(_upgrade, [empty_database_url] * 4)) == [migrate.HEAD] * 4
+    program = "import sys; from ire_otel.db import engine, migrate; migrate.upgrade(engine.database(sys.argv[1]))"
+    processes = [subprocess.Popen([sys.executable, "-c", program, empty_database_url]) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    assert migrate.current(database(empty_database_url)) == migrate.HEAD
 
 
 def test_the_printed_sql_makes_and_removes_the_same(empty_database_url: str) -> None:
@@ -135,9 +140,9 @@ def test_a_database_of_a_later_version_is_left_alone(database_url: str) -> None:
     """Its migration is unknown here, and the error says what to do."""
     target = database(database_url)
     with engine(target).begin() as connection:
-        connection.execute(sa.text(f"UPDATE {migrate.VERSION_TABLE} SET version_num = '9999'"))
+        connection.execute(sa.text("UPDATE ire_otel_alembic_version SET version_num = '9999'"))
     for action in (migrate.upgrade, migrate.downgrade, migrate.ensure_current):
-        with pytest.raises(StoreUnavailableError, match="9999.*upgrade ire-otel"):
+        with pytest.raises(StoreUnavailableError, match=r"9999.*upgrade ire-otel"):
             action(target)
 
 
@@ -180,12 +185,6 @@ def test_ids_are_uuids(database_url: str) -> None:
         ids = connection.scalars(sa.select(tables.traces.c.id)).all()
     assert len(set(ids)) == 50
     assert all(str(UUID(made)) == made and UUID(made).version == 4 for made in ids)
-
-
-def _upgrade(url: str) -> str | None:
-    target = database(url)
-    migrate.upgrade(target)
-    return migrate.current(target)
 
 
 def _schema(connection: sa.Connection) -> list[list[tuple[Any, ...]]]:

@@ -14,12 +14,12 @@ from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
-from run_records import at
-from sample_run import sample_run
 
 from ire_otel.records import EventRecord, LinkRecord, SpanRecord
 from ire_otel.sdk_spans import from_readable, to_readable
 from ire_otel_exporters.otlp import from_otlp, from_otlp_json, to_otlp
+from tests.run_records import at
+from tests.sample_run import sample_run
 
 FULL = SpanRecord(
     trace_id="5b8efff798038103d269b633813fc60c",

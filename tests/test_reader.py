@@ -9,10 +9,10 @@ from typing import Any
 import jsonschema
 import msgspec
 import pytest
-from sample_run import sample_run
 
 from ire_otel import errors, reader
 from ire_otel.assembly import assemble, encode
+from tests.sample_run import sample_run
 
 HERE = Path(__file__).parent
 BLUEPRINT = HERE / "golden" / "blueprint.json"

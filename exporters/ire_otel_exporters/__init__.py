@@ -1,0 +1,1 @@
+"""Exporters of ire-otel, found through the entry points of OpenTelemetry."""

@@ -51,7 +51,10 @@ class _Trace(msgspec.Struct):
 
 
 class TraceBuffer:
-    """Holds spans by OpenTelemetry trace until their runs have ended, and a while longer for late ones. Not thread-safe."""
+    """Holds spans by OpenTelemetry trace until their runs have ended, and a while longer for late ones.
+
+    Not thread-safe.
+    """
 
     def __init__(self, grace_period: float, settle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
         """Both in seconds: from the end of a run to its document, and from there until its spans are forgotten."""
@@ -90,4 +93,3 @@ class TraceBuffer:
         """Give the seconds until the next trace is due; None if none is waiting."""
         waiting = [trace.due for trace in self._traces.values() if trace.due is not None]
         return max(0.0, min(waiting) - self._clock()) if waiting else None
-

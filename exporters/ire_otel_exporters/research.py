@@ -55,7 +55,7 @@ class ResearchExporter(SpanExporter):
             logger.exception("%d spans could not be taken", len(spans))
             return SpanExportResult.FAILURE
 
-    def force_flush(self, timeout_millis: int = 30000) -> bool:
+    def force_flush(self, timeout_millis: int = 30000) -> bool:  # noqa: ARG002 # a write is not cut short
         """Write everything collected so far, runs without their own span included."""
         return self._write_due(everything=True) is SpanExportResult.SUCCESS
 
@@ -75,7 +75,7 @@ class ResearchExporter(SpanExporter):
         return SpanExportResult.FAILURE if failed else SpanExportResult.SUCCESS
 
     def _wake_when_due(self) -> None:
-        """A batch processor calls only when there are new spans, so the last run of a process needs a call of its own."""
+        """Set a timer: a batch processor calls only when there are new spans, so the last run would wait for ever."""
         wait = self._buffer.next_due()
         if self._timer is not None:
             self._timer.cancel()

@@ -18,14 +18,12 @@ Members = Mapping[str, msgspec.Raw]
 
 def text(value: Any) -> str | None:
     """Give text as it is and anything else in its JSON form."""
-    if value is None:
-        return None
     decoded = values.decode(value)
-    if isinstance(decoded, str):
+    if decoded is None or type(decoded) is str:
         return decoded
     encoded = bytes(decoded).decode() if isinstance(decoded, msgspec.Raw) else values.dumps(decoded)
-    # A fragment of an array may be a string itself, or null.
-    return text(parsed(decoded)) if encoded[0] == '"' or encoded == "null" else encoded
+    # A fragment of an array may be a string itself; bytes become one, and NaN becomes null.
+    return msgspec.json.decode(encoded, type=str | None) if encoded[0] in '"n' else encoded
 
 
 def flag(value: Any) -> bool | None:
@@ -83,14 +81,11 @@ def parsed(fragment: Any) -> Any:
 
 
 def _shallow(value: Any, kind: Any) -> Any:
-    if value is None:
-        return None
-    decoded = values.decode(value)
-    if isinstance(decoded, list | dict):
-        decoded = msgspec.json.encode(decoded)
-    elif not isinstance(decoded, msgspec.Raw):
+    if isinstance(value, list | dict):
+        value = msgspec.json.encode(value)
+    elif not isinstance(value, msgspec.Raw) and (type(value) is not str or value[:1] not in ("[", "{")):
         return None
     try:
-        return msgspec.json.decode(decoded, type=kind)
-    except msgspec.MsgspecError:
+        return msgspec.json.decode(value, type=kind)
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None

@@ -15,6 +15,8 @@ POOLER_PORT: Final = 6543
 """Supabase's transaction pooler."""
 BUSY_TIMEOUT: Final = 10
 """Seconds that a write to SQLite waits for another process's write."""
+CHECKPOINT_PAGES: Final = 4_000
+"""Pages that SQLite's log collects before they go into the file (16 MB), because runs rewrite the same ones."""
 CONNECT_TIMEOUT: Final = 10
 """Seconds to wait for Postgres to answer, unless the URL has `connect_timeout`."""
 
@@ -123,6 +125,7 @@ def _set_up_sqlite(connection: Any, _record: object) -> None:
     cursor.execute("PRAGMA foreign_keys = ON")
     # In WAL mode a power cut can lose the last rows but not harm the file; lost rows come back from the trace files.
     cursor.execute("PRAGMA synchronous = NORMAL")
+    cursor.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     cursor.close()
 
 

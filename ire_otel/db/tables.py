@@ -2,7 +2,21 @@
 
 from typing import Final
 
-from sqlalchemy import Boolean, Column, Float, ForeignKey, Index, Integer, MetaData, String, Table, Text, false, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    false,
+    text,
+    true,
+)
 
 from ire_otel.db.types import JsonObject, RandomUuid, TextList, UtcDateTime, UtcNow, Uuid
 
@@ -152,41 +166,29 @@ trace_model_usage = Table(
 )
 """One row per run and model."""
 
-# Single columns, for any question
-Index("idx_traces_intent", traces.c.intent)
-Index("idx_traces_domain", traces.c.domain)
-Index("idx_traces_report_type", traces.c.report_type)
+# The first column is what is asked for, the second the order of the answer: newest first.
+_newest = traces.c.started_at.desc()
+Index("idx_traces_intent", traces.c.intent, _newest)
+Index("idx_traces_domain", traces.c.domain, _newest)
+Index("idx_traces_report_type", traces.c.report_type, _newest)
+Index("idx_traces_quality_gate", traces.c.quality_gate_passed, _newest)
+Index("idx_traces_project_name", traces.c.project_name, _newest)
+Index("idx_traces_started", _newest)
 Index("idx_traces_status", traces.c.status)
-Index("idx_traces_quality_gate", traces.c.quality_gate_passed)
 Index("idx_traces_project", traces.c.project_id)
-Index("idx_traces_started", traces.c.started_at.desc())
 Index("idx_traces_overall_score", traces.c.overall_quality_score)
-Index(
-    "idx_traces_flagged",
-    traces.c.flagged_for_review,
-    postgresql_where=traces.c.flagged_for_review.is_(True),
-    sqlite_where=traces.c.flagged_for_review.is_(True),
-)
 Index("idx_traces_principle_scores", traces.c.principle_scores, postgresql_using="gin").ddl_if(dialect="postgresql")
-Index("idx_traces_parent", traces.c.parent_trace_id)
-Index("idx_traces_project_name", traces.c.project_name, traces.c.started_at.desc())
 
-# Complete runs with one property, newest first: what calibration asks most
-_COMPLETE: Final = text("status = 'complete'")
-for _column in (traces.c.intent, traces.c.domain, traces.c.report_type, traces.c.quality_gate_passed):
-    Index(
-        f"idx_traces_{_column.name}_complete",
-        _column,
-        traces.c.started_at.desc(),
-        postgresql_where=_COMPLETE,
-        sqlite_where=_COMPLETE,
-    )
+# Partial ones cost a run nothing where it does not belong: every page that an index touches is written again.
+_FLAGGED: Final = traces.c.flagged_for_review == true()
+_CHILD: Final = text("parent_trace_id IS NOT NULL")
+_COMPLETE_GAP: Final = text("status = 'complete' AND score < 2")
+Index("idx_traces_flagged", traces.c.flagged_for_review, postgresql_where=_FLAGGED, sqlite_where=_FLAGGED)
+Index("idx_traces_parent", traces.c.parent_trace_id, postgresql_where=_CHILD, sqlite_where=_CHILD)
 Index(
-    "idx_trace_principle_scores_complete",
+    "idx_trace_principle_scores_gaps",
     trace_principle_scores.c.principle_id,
     trace_principle_scores.c.started_at.desc(),
-    trace_principle_scores.c.score,
-    postgresql_where=_COMPLETE,
-    sqlite_where=_COMPLETE,
+    postgresql_where=_COMPLETE_GAP,
+    sqlite_where=_COMPLETE_GAP,
 )
-Index("idx_trace_decisions_type", trace_decisions.c.decision_type, trace_decisions.c.decided_at.desc())

@@ -18,6 +18,8 @@ Kind = Literal["intents", "biases", "research_types", "domains"]
 _TOKEN = re.compile(r"[a-z0-9_']+")
 _PRIOR = 0.25
 """Weight that every class has before any cue is seen (Laplace smoothing), so that one weak cue is no certainty."""
+_SILENCE = 1.0
+"""Weight that the default gains where no class has a cue: saying nothing about a slant speaks for there being none."""
 
 
 class QueryError(IreOtelError):
@@ -34,7 +36,9 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     runners_up: tuple[str, ...]
     """The other classes that had cues or prior weight, as `name (share)`, likeliest first."""
     cues: tuple[str, ...]
-    """The phrases of the query that spoke for the class; empty where the default won."""
+    """The phrases of the query that spoke for the class; empty where the default won without any."""
+    why: str
+    """The reason in words."""
 
 
 class Brief(msgspec.Struct, frozen=True, kw_only=True):
@@ -78,20 +82,28 @@ def _wording() -> _Wording:
 def classify(query: str, kind: Kind, default: str) -> Reading:
     """The class of `kind` that the query's wording speaks for.
 
-    Each cue found adds its weight; a longer cue hides the shorter ones inside it. `default` starts with the weight of
-    two priors and therefore wins where nothing is found.
+    Each cue found adds its weight, and a longer cue hides the shorter ones inside it. `default` has a head start of one
+    prior, and wins where nothing is found.
     """
     classes: dict[str, dict[str, float]] = getattr(_wording(), kind)
     found = {label: _found(query, cues) for label, cues in classes.items()}
     weights = {label: _PRIOR + sum(classes[label][cue] for cue in cues) for label, cues in found.items()}
-    weights[default] = weights.get(default, _PRIOR) + _PRIOR
+    weights[default] = weights.get(default, _PRIOR) + (_PRIOR if any(found.values()) else _SILENCE)
     total = sum(weights.values())
     ranked = sorted(weights, key=lambda label: (-weights[label], label))
+    cues = found.get(ranked[0], [])
+    if cues:
+        why = f"the wording contains {', '.join(repr(cue.strip()) for cue in cues)}"
+    elif any(found.values()):
+        why = f"the cues of {ranked[1]} weigh {weights[ranked[1]]:g}, less than the default's {weights[default]:g}"
+    else:
+        why = f"no cue of any class is in the wording; {default} is the default"
     return Reading(
         label=ranked[0],
         confidence=round(weights[ranked[0]] / total, 2),
         runners_up=tuple(f"{label} ({weights[label] / total:.2f})" for label in ranked[1:4]),
-        cues=tuple(found.get(ranked[0], ())),
+        cues=tuple(cues),
+        why=why,
     )
 
 
@@ -162,13 +174,10 @@ def _search_terms(query: str) -> tuple[str, ...]:
 
 def _classified(query: str, kind: Kind, default: str, decision: str) -> str:
     reading = classify(query, kind, default)
-    cues = ", ".join(repr(cue.strip()) for cue in reading.cues)
     ire_otel.decide(
         decision,
         what=reading.label,
-        why=f"the wording contains {cues}"
-        if cues
-        else f"no cue of another class is in the wording; {default} is the default",
+        why=reading.why,
         confidence=reading.confidence,
         alternatives=list(reading.runners_up),
         inputs={"query_text": query, "cues": list(reading.cues)},

@@ -204,7 +204,7 @@ class EvidenceQualityScorer(ire_otel.TracingComponent):
             self.decide(
                 f"filter_{rule}",
                 what=f"drop {count} passages",
-                why=f"for example {examples[0].evidence.passage.document.title!r}: {examples[0].reason}",
+                why=f"{examples[0].reason}, for example {_titled(examples[0])}",
                 confidence=round(sum(_certainty(one, plan) for one in examples) / count, 2),
                 inputs={"urls": [one.evidence.passage.document.url for one in examples]},
             )
@@ -221,20 +221,25 @@ def _objection(
 ) -> tuple[str, str]:
     scores, document = evidence.scores, evidence.passage.document
     if scores.relevance < _MIN_RELEVANCE:
-        return "off_topic", f"relevance {scores.relevance} is below {_MIN_RELEVANCE}"
+        return "off_topic", f"relevance below {_MIN_RELEVANCE}"
     if scores.composite < plan.quality_threshold:
         parts = {"specificity": scores.specificity, "credibility": scores.credibility, "recency": scores.recency}
-        weakest = min(parts, key=lambda name: parts[name])
-        return "low_quality", (
-            f"composite {scores.composite} is below {plan.quality_threshold}; weakest is {weakest} at {parts[weakest]}"
+        return (
+            "low_quality",
+            f"composite below {plan.quality_threshold}, weakest in {min(parts, key=lambda name: parts[name])}",
         )
     if per_document.get(document.url, 0) >= plan.max_per_document:
-        return "document_limit", f"{plan.max_per_document} better passages of this document are kept already"
+        return "document_limit", f"{plan.max_per_document} better passages of the document are kept"
     mine = stems(evidence.passage.text)
-    twin = next((one for one in kept if similarity(mine, stems(one.passage.text)) >= _DUPLICATE), None)
-    if twin is not None:
-        return "duplicate", f"shares at least {_DUPLICATE:.0%} of its words with {twin.passage.document.title!r}"
+    if any(similarity(mine, stems(one.passage.text)) >= _DUPLICATE for one in kept):
+        return "duplicate", f"shares at least {_DUPLICATE:.0%} of its words with better evidence"
     return "", ""
+
+
+def _titled(rejected: Rejected) -> str:
+    scores = rejected.evidence.scores
+    title = rejected.evidence.passage.document.title
+    return f"{title!r} (relevance {scores.relevance}, composite {scores.composite})"
 
 
 def _above(scored: Sequence[Evidence], value: float) -> int:

@@ -111,7 +111,7 @@ def _decide_prompts(brief: Brief, rubric: Rubric, chosen: Selection, system: str
         "rubric_injection",
         what=[principle.id for principle in rubric.active],
         why=f"the {len(rubric.active)} principles that count under the intent {brief.intent} are in the prompt; "
-        f"{len(rubric.idle)} idle ones are left out",
+        f"left out as idle: {', '.join(sorted(rubric.idle)) or 'none'}",
         confidence=1.0,
         alternatives=[f"all {len(rubric.principles)} principles"],
         inputs={"rubric_injected": True, "active_principles": len(rubric.active)},

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from ire_otel import semconv
 from ire_otel.recording import noop, scope
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
     from ire_otel.records import ExportOutcome
 
 
-def run(  # noqa: PLR0913 # what a run is about
+_REMEDY: Final = "open a run first, or carry its OpenTelemetry context to this thread"
+
+
+def run(  # what a run is about
     query: str | None = None,
     *,
     project_name: str | None = None,
@@ -35,7 +38,7 @@ def run(  # noqa: PLR0913 # what a run is about
     enabled: bool = True,
     new_trace: bool = False,
 ) -> Trace:
-    """Start a run and make it current: `with run(query=…) as trace:`, or `async with`.
+    """Start a run and make it current; a block (`with` or `async with`) ends it.
 
     query: what is asked.
     project_name, project_id: the project; its name chooses the folder of the trace file.
@@ -67,13 +70,13 @@ def run(  # noqa: PLR0913 # what a run is about
 
 
 def stage(stage_name: str, *, component: Any = None) -> Stage:
-    """Start a stage of the current run and make it current: `with stage("intake") as intake:`, or `async with`.
+    """Start a stage of the current run and make it current; a block (`with` or `async with`) ends it.
 
     component: what takes the stage's decisions, where a decision does not say.
     """
     current = current_run()
     if current is None:
-        warn_once("stage(%r) outside a run is not recorded; open a run first, or carry its context to this thread", stage_name)
+        warn_once("stage(%r) outside a run is not recorded; %s", stage_name, _REMEDY)
         return cast("Stage", noop.NOOP_STAGE)
     return start_stage(current, stage_name, component)
 
@@ -84,7 +87,7 @@ def start_stage(trace: Trace, stage_name: str, component: Any) -> Stage:
     return trace.start_stage(stage_name, component=component)
 
 
-def decide(  # noqa: PLR0913 # the fields of a decision
+def decide(  # the fields of a decision
     decision: str,
     *,
     what: Any = None,
@@ -111,7 +114,7 @@ def decide(  # noqa: PLR0913 # the fields of a decision
     began = perf_counter_ns()
     place = scope.current()
     if place is None:
-        warn_once("decide(%r) outside a run is not recorded; open a run first, or carry its context to this thread", decision)
+        warn_once("decide(%r) outside a run is not recorded; %s", decision, _REMEDY)
         return
     trace = place.trace
     if not trace.recording:
@@ -167,7 +170,7 @@ class TraceContext:
     """The SPEC's way to start, find and finish a run."""
 
     @staticmethod
-    def start(  # noqa: PLR0913 # what a run is about
+    def start(  # noqa: PLR0917 # the SPEC's signature
         project_id: str | None = None,
         project_name: str | None = None,
         query: str | None = None,

@@ -6,7 +6,7 @@ import functools
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from time import perf_counter_ns
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, cast
 
 from ire_otel import semconv
 from ire_otel.recording import facts
@@ -19,23 +19,24 @@ from ire_otel.values import attribute
 if TYPE_CHECKING:
     from ire_otel.recording.run import Trace
 
-P = ParamSpec("P")
-S = TypeVar("S", bound="HasTrace")
+M = TypeVar("M", bound="Callable[..., None]")
 
 
-class HasTrace:
+class HasTrace(Protocol):
     """Whatever belongs to a run, and charges it for the time it takes."""
 
-    __slots__ = ()
-    trace: Trace
+    @property
+    def trace(self) -> Trace:
+        """The run."""
+        ...
 
 
-def recorded(doing: str) -> Callable[[Callable[Concatenate[S, P], None]], Callable[Concatenate[S, P], None]]:
+def recorded(doing: str) -> Callable[[M], M]:
     """Make a recording method that never raises and whose time is counted as the run's tracing overhead."""
 
-    def decorate(method: Callable[Concatenate[S, P], None]) -> Callable[Concatenate[S, P], None]:
+    def decorate(method: M) -> M:
         @functools.wraps(method)
-        def wrapper(self: S, *args: P.args, **kwargs: P.kwargs) -> None:
+        def wrapper(self: HasTrace, *args: Any, **kwargs: Any) -> None:
             began = perf_counter_ns()
             try:
                 method(self, *args, **kwargs)
@@ -43,15 +44,16 @@ def recorded(doing: str) -> Callable[[Callable[Concatenate[S, P], None]], Callab
                 internal_error(doing)
             self.trace.overhead_ns += perf_counter_ns() - began
 
-        return wrapper
+        return cast("M", wrapper)
 
     return decorate
 
 
-class StageCalls(HasTrace):
+class StageCalls:
     """What can be said about a stage, open or not."""
 
     __slots__ = ()
+    trace: Trace
     name: str
     attempt: int
     component: str | None
@@ -64,7 +66,7 @@ class StageCalls(HasTrace):
     def put_facts(self, attributes: dict[str, Any]) -> None:
         """Set attributes of this stage; None is left out."""
 
-    def decide(  # noqa: PLR0913 # the fields of a decision
+    def decide(  # the fields of a decision
         self,
         decision: str,
         *,
@@ -87,7 +89,7 @@ class StageCalls(HasTrace):
             internal_error("recording a decision")
         self.trace.overhead_ns += perf_counter_ns() - began
 
-    def put_decision(  # noqa: PLR0913 # the fields of a decision
+    def put_decision(  # noqa: PLR0917 # keywords would cost every decision
         self, kind: Any, what: Any, why: Any, confidence: Any, alternatives: Any, inputs: Any, component: str
     ) -> None:
         """Record a decision whose component is known."""
@@ -99,7 +101,7 @@ class StageCalls(HasTrace):
         self.put_event(safe_name(f"{semconv.DECISION_EVENT_PREFIX}{given[semconv.DECISION_TYPE]}"), given)
 
     def decider(self, depth: int) -> str:
-        """Name what decides, seen from `depth` calls up: a TracingComponent, else the stage's own component, else the function."""
+        """Name what decides, `depth` calls up: a TracingComponent, else the stage's component, else the function."""
         name, is_component = calling(caller(depth))
         return name if is_component or self.component is None else self.component
 
@@ -111,10 +113,10 @@ class StageCalls(HasTrace):
         filtered_out: Sequence[Any] = (),
         **more: Any,
     ) -> None:
-        """Record what was collected: the items kept and filtered out, each with its `scores` and, if filtered, `reason`.
+        """Record what was collected: items kept and filtered out, each with its `scores` and, if filtered, `reason`.
 
-        `more` may hold `collected_count` and `by_source` (worked out where not given), `query_terms_used`, and any other
-        facts, which are kept as they are.
+        `more` may hold `collected_count` and `by_source` (worked out where not given), `query_terms_used`, and any
+        other facts, which are kept as they are.
         """
         given = {key: value for key, value in more.items() if value is not None}
         collected = {"collected_count": len(kept) + len(filtered_out)}
@@ -140,7 +142,7 @@ class StageCalls(HasTrace):
         total_tokens: int | None = None,
         cost_usd: float | None = None,
     ) -> None:
-        """Record the tokens and the cost of model calls. Several calls within an open stage add up; the last model stands."""
+        """Record tokens and cost of model calls. Several calls within an open stage add up; the last model stands."""
         self.put_facts(
             {
                 semconv.STAGE_MODEL: attribute(model),

@@ -17,8 +17,8 @@ _own_methods: set[int] = set()
 class TracingComponent(ABC):
     """A component of the pipeline that takes decisions.
 
-    Deriving from it is optional. What it gives: every decision recorded from one of its methods carries `component_name`,
-    and tests can hold what it recorded against `get_trace_schema`.
+    Deriving from it is optional. What it gives: every decision recorded from one of its methods carries
+    `component_name`, and tests can hold what it recorded against `get_trace_schema`.
     """
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -43,7 +43,7 @@ class TracingComponent(ABC):
 
     def decide(self, decision: str, **given: Any) -> None:
         """Record a decision of this component; arguments as those of `ire_otel.decide`."""
-        from ire_otel.recording.api import decide  # noqa: PLC0415 # the public function knows components, not the reverse
+        from ire_otel.recording.api import decide  # the public function knows components, not the reverse
 
         decide(decision, **{"component": self, **given})
 
@@ -51,7 +51,7 @@ class TracingComponent(ABC):
 def name_of(component: object) -> str | None:
     """Give the name that `component=` means: a TracingComponent's own, a string, else its type's name."""
     if component is None or type(component) is str:
-        return component  # type: ignore[return-value] # None or str
+        return component
     if isinstance(component, TracingComponent):
         return component.component_name
     return component if isinstance(component, str) else type(component).__qualname__

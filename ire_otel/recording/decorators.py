@@ -20,7 +20,7 @@ Outputs = bool | Callable[[Any], Any] | None
 Open = Callable[[tuple[Any, ...], dict[str, Any]], Block]
 
 
-def traced_run(  # noqa: PLR0913 # what a run is about
+def traced_run(  # what a run is about
     function: F | None = None,
     *,
     query: str = "query",
@@ -59,7 +59,9 @@ def traced_run(  # noqa: PLR0913 # what a run is about
     return decorate if function is None else decorate(function)
 
 
-def traced_stage(name: str | Callable[..., Any] | None = None, *, component: Any = None, outputs: Outputs = None) -> Any:
+def traced_stage(
+    name: str | Callable[..., Any] | None = None, *, component: Any = None, outputs: Outputs = None
+) -> Any:
     """Make every call of a function (sync, async, generator or async generator) a stage of the current run.
 
     name: the stage's name; the function's own where none is given.
@@ -137,7 +139,7 @@ def _generator(target: Callable[..., Any], open_block: Open, outputs: Outputs) -
     return wrapper
 
 
-def _async_generator(target: Callable[..., Any], open_block: Open, outputs: Outputs) -> Callable[..., Any]:
+def _async_generator(target: Callable[..., Any], open_block: Open, _outputs: Outputs) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         outside = get_current()
         with open_block(args, kwargs):

@@ -12,7 +12,7 @@ from ire_otel.values import attribute, dumps
 Attributes = dict[str, Any]
 
 
-def decision(  # noqa: PLR0913 # the fields of a decision
+def decision(  # noqa: PLR0917 # keywords would cost every decision
     kind: object,
     what: object,
     why: object,
@@ -94,7 +94,9 @@ def prompts(texts: Mapping[str, Any]) -> Attributes:
     return {f"{semconv.STAGE_PROMPT_PREFIX}{key}": attribute(text) for key, text in texts.items()}
 
 
-def score(principle: object, value: object, name: object, feedback: object, seq: int, stage: str) -> Attributes:
+def score(  # noqa: PLR0917 # as above
+    principle: object, value: object, name: object, feedback: object, seq: int, stage: str
+) -> Attributes:
     """Give the attributes of a principle score event; a value that is no number is named in a warning."""
     given: Attributes = {semconv.SCORE_ID: str(principle)}
     number = _number(value)

@@ -2,6 +2,7 @@
 
 import functools
 import logging
+import sys
 import threading
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
@@ -21,12 +22,11 @@ _given_lock = threading.Lock()
 
 def internal_error(doing: str) -> None:
     """Handle the exception being handled now: tracing must never break the run it watches."""
-    if raises_errors():
-        raise  # noqa: PLE0704 # called from except blocks only
-    if _first(f"error:{doing}"):
-        logger.exception("ire-otel failed while %s; the run goes on", doing)
-    else:
-        logger.debug("ire-otel failed again while %s", doing, exc_info=True)
+    error = sys.exception()
+    if error is not None and raises_errors():
+        raise error
+    level = logging.ERROR if _first(f"error:{doing}") else logging.DEBUG
+    logger.log(level, "ire-otel failed while %s; the run goes on", doing, exc_info=error)
 
 
 def warn_once(message: str, *values: object) -> None:

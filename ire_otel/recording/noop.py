@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, cast
 
 from opentelemetry.context import Context, get_current
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from ire_otel.model import RunStatus
+    from ire_otel.recording.run import Trace
     from ire_otel.records import ExportOutcome
 
 
@@ -85,9 +86,9 @@ class NoOpTrace:
         raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
 
     @property
-    def trace(self) -> NoOpTrace:
-        """The run itself."""
-        return self
+    def trace(self) -> Trace:
+        """The run itself, which can be called as any other."""
+        return cast("Trace", self)
 
     @property
     def stages(self) -> dict[str, Any]:
@@ -148,5 +149,5 @@ _FORGOTTEN: Final = frozenset({"query", "intent", "domain", "report_type", "rese
 def disabled(enclosing: Scope | None) -> NoOpTrace:
     """Start a run that records nothing."""
     trace = NoOpTrace(enclosing)
-    enter(trace)  # type: ignore[arg-type] # a Scope whose trace records nothing
+    enter(trace)
     return trace

@@ -11,11 +11,11 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, get_current_span
 
 from ire_otel import semconv
-from ire_otel.recording.calls import HasTrace, StageCalls, recorded, with_unknown
+from ire_otel.recording.calls import StageCalls, recorded, with_unknown
 from ire_otel.recording.component import name_of
 from ire_otel.recording.guard import warn_once
 from ire_otel.recording.live import LiveView
-from ire_otel.recording.process import anchored_clock, identity, next_seq
+from ire_otel.recording.process import Clock, anchored_clock, identity, next_seq
 from ire_otel.recording.scope import Scope, context_of, current, enter, leave
 from ire_otel.recording.span import RecordedSpan, described, parent_span_id, safe_name, start_span
 from ire_otel.recording.stage import ClosedStage, Stage
@@ -24,6 +24,8 @@ from ire_otel.values import attribute, dumps
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
+
+    from opentelemetry.trace import Tracer
 
     from ire_otel.model import RunStatus
     from ire_otel.recording.host import Host
@@ -46,15 +48,35 @@ class _Field:
         run.learn(self.key, value)
 
 
-class Trace(RecordedSpan, LiveView, HasTrace):
+class Trace(RecordedSpan, LiveView):
     """One research run: a span, its log of entries, and the context that everything inside it belongs to.
 
     As a context manager (`with` or `async with`) it ends where the block is left, and never waits for files or rows.
     """
 
-    __slots__ = ("_attempts", "_host", "_open", "about", "before", "clock", "completed_ns", "context", "enclosing", "gate",
-                 "log", "outcome", "outputs_given", "overhead_ns", "process", "project_name", "status", "tracer",
-                 "trace_id", "_report_path", "_error")  # fmt: skip
+    __slots__ = (
+        "_attempts",
+        "_error",
+        "_host",
+        "_open",
+        "_report_path",
+        "about",
+        "before",
+        "clock",
+        "completed_ns",
+        "context",
+        "enclosing",
+        "gate",
+        "log",
+        "outcome",
+        "outputs_given",
+        "overhead_ns",
+        "process",
+        "project_name",
+        "status",
+        "trace_id",
+        "tracer",
+    )
 
     query = _Field(semconv.RUN_QUERY)
     intent = _Field(semconv.RUN_INTENT)
@@ -63,41 +85,26 @@ class Trace(RecordedSpan, LiveView, HasTrace):
     research_type = _Field(semconv.RUN_RESEARCH_TYPE)
     project_id = _Field(semconv.PROJECT_ID)
 
-    def __init__(
-        self, host: Host, project_name: str | None, about: dict[str, Any], *, new_trace: bool
-    ) -> None:
+    about: dict[str, Any]
+    clock: Clock
+    process: str
+    project_name: str | None
+    tracer: Tracer
+
+    def __init__(self, host: Host, project_name: str | None, about: dict[str, Any], *, new_trace: bool) -> None:
         """Start the run's span; `ire_otel.run` is the way to one. `about` holds attributes; None is left out."""
         enclosing = current()
         parent = enclosing.trace if enclosing is not None and enclosing.trace.recording else None
         self.clock = parent.clock if parent else anchored_clock()
-        start_ns = self.clock()
-        self._host = host
         self.tracer = host.tracer()
         self.process = identity.id
         self.project_name = project_name
         self.about = {key: value for key, value in about.items() if value is not None}
-        given = {
-            semconv.PROCESS: self.process,
-            semconv.PROJECT_NAME: project_name,
-            semconv.RUN_PARENT_ID: parent.trace_id if parent else None,
-            semconv.RUN_STATUS: "in_progress",
-            semconv.SCHEMA: semconv.SCHEMA_VERSION,
-            **self.about,
-        }
-        name = self._span_name()
+        self._host = host
         self.before = get_current()
-        around = Context() if new_trace else self.before
-        links = _links(self.before) if new_trace else []
-        given = {key: value for key, value in given.items() if value is not None}
-        otel_span, given = start_span(self.tracer, name, around, given, start_ns, links)
-        super().__init__(otel_span, self.clock, start_ns)
-        self.trace_id = f"trc_{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y%m%d}_{self.span_id}"
-        otel_span.set_attribute(semconv.RUN_ID, self.trace_id)
-        self.log = RunLog(self.trace_id, self.process, host.resource())
-        linked = [(format(link.context.trace_id, "032x"), format(link.context.span_id, "016x")) for link in links]
-        self.begin(self.log, name, parent_span_id(around), {**given, semconv.RUN_ID: self.trace_id}, linked)
         self.enclosing: Scope | None = enclosing
-        self.context = context_of(self, otel_span, self.trace_id, None)
+        self._start(parent, Context() if new_trace else self.before, _links(self.before) if new_trace else [])
+        self.context = context_of(self, self.otel_span, self.trace_id, None)
         self.status: RunStatus = "in_progress"
         self.completed_ns: int | None = None
         self.overhead_ns = 0
@@ -112,9 +119,30 @@ class Trace(RecordedSpan, LiveView, HasTrace):
         if parent:
             parent.event("child_run", self._as_child())
 
+    def _start(self, parent: Trace | None, around: Context, links: list[Link]) -> None:
+        """Start the span and begin the log."""
+        start_ns = self.clock()
+        given = {
+            semconv.PROCESS: self.process,
+            semconv.PROJECT_NAME: self.project_name,
+            semconv.RUN_PARENT_ID: parent.trace_id if parent else None,
+            semconv.RUN_STATUS: "in_progress",
+            semconv.SCHEMA: semconv.SCHEMA_VERSION,
+            **self.about,
+        }
+        given = {key: value for key, value in given.items() if value is not None}
+        name = self._span_name()
+        otel_span, given = start_span(self.tracer, name, around, given, start_ns, links)
+        super().__init__(otel_span, self.clock, start_ns)
+        self.trace_id = f"trc_{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y%m%d}_{self.span_id}"
+        otel_span.set_attribute(semconv.RUN_ID, self.trace_id)
+        self.log = RunLog(self.trace_id, self.process, self._host.resource())
+        linked = [(format(link.context.trace_id, "032x"), format(link.context.span_id, "016x")) for link in links]
+        self.begin(self.log, name, parent_span_id(around), {**given, semconv.RUN_ID: self.trace_id}, linked)
+
     @property
-    def trace(self) -> Trace:  # type: ignore[override] # a property, so that a run is no cycle that waits for the collector
-        """The run itself, as it is the run of its stages."""
+    def trace(self) -> Trace:
+        """The run itself, as stages have theirs; no attribute, so that a run is no cycle for the collector to find."""
         return self
 
     @property
@@ -180,7 +208,7 @@ class Trace(RecordedSpan, LiveView, HasTrace):
         if isinstance(stage, Stage):
             stage.end_stage(outputs, error)
             return
-        warn_once("end_stage(%r) in run %s, but no such stage is open; start_stage comes first", stage_name, self.trace_id)
+        warn_once("end_stage(%r) in run %s: no such stage is open; start_stage comes first", stage_name, self.trace_id)
         text = described(error) if isinstance(error, BaseException) else attribute(error)
         stage.put_facts({semconv.STAGE_OUTPUTS: attribute(outputs), semconv.STAGE_ERROR: text})
 
@@ -209,7 +237,7 @@ class Trace(RecordedSpan, LiveView, HasTrace):
         `data` may hold what, why, confidence (0 to 1), alternatives_considered, inputs and component.
         """
         stage = self.stage_calls(stage_name)
-        given = dict(data) if isinstance(data, Mapping) else {"what": data}
+        given = dict(_mapping(data, "what"))
         known = {key: given.pop(key, None) for key in ("what", "why", "confidence", "inputs")}
         options = given.pop("alternatives_considered", None)
         options = given.pop("alternatives", None) if options is None else options
@@ -231,16 +259,16 @@ class Trace(RecordedSpan, LiveView, HasTrace):
 
     @recorded("recording an iteration")
     def record_iteration(self, iteration_data: Mapping[str, Any]) -> None:
-        """Record one pass of synthesis and gate in a retry loop: iteration, quality_gate_result, overall_score, gaps, …"""
-        fields = iteration_data if isinstance(iteration_data, Mapping) else {"value": iteration_data}
-        number = fields.get("iteration", "")
-        self.event(safe_name(f"iteration {number}".strip()), {semconv.ITERATION: dumps(fields), semconv.SEQ: next_seq()})
+        """Record one pass of a retry loop: iteration, quality_gate_result, overall_score, gaps, and whatever else."""
+        fields = _mapping(iteration_data)
+        name = safe_name(f"iteration {fields.get('iteration', '')}".strip())
+        self.event(name, {semconv.ITERATION: dumps(fields), semconv.SEQ: next_seq()})
 
     @recorded("recording outputs")
     def set_outputs(self, outputs: Mapping[str, Any]) -> None:
         """Record the run's outputs: report_path, evidence_paths, … A later call replaces an earlier one."""
         self.outputs_given = True
-        given = outputs if isinstance(outputs, Mapping) else {"value": outputs}
+        given = _mapping(outputs)
         path = attribute(given.get("report_path"))
         self._report_path = path if isinstance(path, str) else None
         self.set({semconv.RUN_OUTPUTS: dumps(given)})
@@ -315,6 +343,11 @@ class Trace(RecordedSpan, LiveView, HasTrace):
         self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, at)
+
+
+def _mapping(given: Any, key: str = "value") -> Mapping[str, Any]:
+    """Take whatever a pipeline passes where a mapping belongs."""
+    return given if isinstance(given, Mapping) else {key: given}
 
 
 def _links(context: Context) -> list[Link]:

@@ -18,19 +18,35 @@ _SCOPE = create_key("ire-otel-scope")
 class Scope(Protocol):
     """A run or a stage, as a place that decisions belong to."""
 
-    ended: bool
-    enclosing: Scope | None
-    """The scope that was current when this one began."""
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, so that nothing belongs to it any more."""
+        ...
+
+    @property
+    def enclosing(self) -> Scope | None:
+        """The scope that was current when this one began."""
+        ...
 
     @property
     def trace(self) -> Trace:
         """The run."""
         ...
 
-    context: Context
-    """The OpenTelemetry Context in which this scope and its span are current."""
-    before: Context
-    """The Context that was current when this scope began."""
+    @property
+    def span_id(self) -> str:
+        """The id of its span."""
+        ...
+
+    @property
+    def context(self) -> Context:
+        """The OpenTelemetry Context in which this scope and its span are current."""
+        ...
+
+    @property
+    def before(self) -> Context:
+        """The Context that was current when this scope began."""
+        ...
 
 
 def current() -> Scope | None:

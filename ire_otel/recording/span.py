@@ -1,4 +1,4 @@
-"""A span that is recorded twice at once: as entries of the run log, and as an OpenTelemetry span for everybody's exporters."""
+"""A span that is recorded twice at once: as entries of the run log, and as an OpenTelemetry span."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def parent_span_id(context: Context | None) -> str | None:
     return format(parent.span_id, "016x") if parent.is_valid else None
 
 
-def start_span(
+def start_span(  # noqa: PLR0917 # those of Tracer.start_span
     tracer: Tracer, name: str, context: Context | None, attributes: dict[str, Any], start_ns: int, links: list[Link]
 ) -> tuple[Span, dict[str, Any]]:
     """Start an OpenTelemetry span with our attributes, mended first where they need it."""

@@ -1,7 +1,7 @@
 """Make single values storable in SQLite and Postgres alike, and note what was changed. Pure."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ from ire_otel.row.columns import NAME_LENGTH
 
 TEXT_LENGTH: Final = 500
 """Longest text of a decision (what, why) or feedback in a row, in characters; the document has all of it."""
+CANONICAL_LENGTH: Final = len("2026-02-13T10:30:00.000000Z")
 INT32: Final = range(-(2**31), 2**31)
 
 
@@ -59,7 +60,7 @@ class Mending:
 
     def number(self, column: str, value: object) -> float | None:
         """Keep what a double holds."""
-        if value is None or isinstance(value, bool) or not isinstance(value, int | float):
+        if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         try:
             number = float(value)
@@ -89,6 +90,8 @@ class Mending:
             return None
         try:
             moment = datetime.fromisoformat(value)
+            if len(value) == CANONICAL_LENGTH and value[-1] == "Z":
+                return value
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):
             self.notes[f"{column}: {value[:40]!r} is no ISO 8601 time, NULL in the row"] = None
@@ -101,10 +104,10 @@ def opened(value: Any) -> Any:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
 
 
-def mapping(value: Any) -> Mapping[str, Any]:
+def mapping(value: Any) -> dict[str, Any]:
     """Give `value` where it is an object, else an empty one."""
     value = opened(value)
-    return value if isinstance(value, Mapping) else {}
+    return value if isinstance(value, dict) else {}
 
 
 def fitters(row: type[msgspec.Struct]) -> dict[str, Callable[[Mending, Any], Any]]:

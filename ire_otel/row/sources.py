@@ -72,10 +72,14 @@ def _source(entry: Mapping[str, Any]) -> str:
     source, url = entry.get("source"), entry.get("url")
     if isinstance(source, str) and source:
         return source
+    return (_host(url) if isinstance(url, str) else None) or "unknown"
+
+
+def _host(url: str) -> str | None:
     try:
-        return (urlsplit(url).hostname if isinstance(url, str) else None) or "unknown"
+        return urlsplit(url).hostname
     except ValueError:
-        return "unknown"
+        return None
 
 
 def _score(entry: Mapping[str, Any]) -> float | None:
@@ -88,7 +92,7 @@ def _score(entry: Mapping[str, Any]) -> float | None:
 
 
 def _number(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
         return float(value) if math.isfinite(value) else None

@@ -198,32 +198,26 @@ def _indexes() -> None:
         ("intent", "intent"),
         ("domain", "domain"),
         ("report_type", "report_type"),
-        ("status", "status"),
         ("quality_gate", "quality_gate_passed"),
-        ("project", "project_id"),
-        ("overall_score", "overall_quality_score"),
-        ("parent", "parent_trace_id"),
+        ("project_name", "project_name"),
     ):
-        op.create_index(f"idx_traces_{name}", "traces", [column])
+        op.create_index(f"idx_traces_{name}", "traces", [column, newest])
     op.create_index("idx_traces_started", "traces", [newest])
-    op.create_index("idx_traces_project_name", "traces", ["project_name", newest])
-    _partial_index("idx_traces_flagged", "traces", ["flagged_for_review"], _flagged())
-    for column in ("intent", "domain", "report_type", "quality_gate_passed"):
-        _partial_index(f"idx_traces_{column}_complete", "traces", [column, newest], COMPLETE)
-    scores = "trace_principle_scores"
-    _partial_index("idx_trace_principle_scores_complete", scores, ["principle_id", newest, "score"], COMPLETE)
-    op.create_index("idx_trace_decisions_type", "trace_decisions", ["decision_type", sa.text("decided_at DESC")])
+    op.create_index("idx_traces_status", "traces", ["status"])
+    op.create_index("idx_traces_project", "traces", ["project_id"])
+    op.create_index("idx_traces_overall_score", "traces", ["overall_quality_score"])
     if _on_postgresql():
         op.create_index("idx_traces_principle_scores", "traces", ["principle_scores"], postgresql_using="gin")
+    true = "true" if _on_postgresql() else "1"
+    _partial_index("idx_traces_flagged", "traces", ["flagged_for_review"], f"flagged_for_review = {true}")
+    _partial_index("idx_traces_parent", "traces", ["parent_trace_id"], "parent_trace_id IS NOT NULL")
+    gaps = "status = 'complete' AND score < 2"
+    _partial_index("idx_trace_principle_scores_gaps", "trace_principle_scores", ["principle_id", newest], gaps)
 
 
 def _partial_index(name: str, table: str, columns: list[str | sa.TextClause], where: str) -> None:
     condition = sa.text(where)
     op.create_index(name, table, columns, postgresql_where=condition, sqlite_where=condition)
-
-
-def _flagged() -> str:
-    return "flagged_for_review IS true" if _on_postgresql() else "flagged_for_review IS 1"
 
 
 def _updated_at() -> None:
@@ -239,8 +233,6 @@ def _views() -> None:
     op.execute(QUALITY_GAPS.format(number_of_gaps=number_of_gaps))
     op.execute(INTENT_SUMMARY)
 
-
-COMPLETE = "status = 'complete'"
 
 PROJECTS_ON_POSTGRESQL = f"""
 DO $$
