@@ -21,7 +21,7 @@ check: $(READY) ## lint, format, import layers, types
 	$(BIN)/basedpyright
 
 bench: $(READY) ## what tracing costs beside bare OpenTelemetry
-	$(BIN)/python benchmarks/overhead.py $(ARGS)
+	$(BIN)/python -m benchmarks $(ARGS)
 
 build: $(READY) ## source distribution and wheel into dist/
 	rm -rf dist

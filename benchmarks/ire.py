@@ -7,6 +7,7 @@ from pathlib import Path
 
 import ire_otel
 from benchmarks import reference
+from ire_otel.recording.stage import Stage
 
 
 class Ire:
@@ -48,7 +49,7 @@ class Ire:
             raise RuntimeError(f"{self._runs} runs were recorded, {rows} have a file and a row")
 
 
-def _record_stage(open_stage: ire_otel.Stage, stage: reference.Stage) -> None:
+def _record_stage(open_stage: Stage, stage: reference.Stage) -> None:
     for decision in stage.decisions:
         ire_otel.decide(
             decision.kind,

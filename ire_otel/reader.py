@@ -38,7 +38,7 @@ def decode(data: bytes, name: str) -> TraceDocument:
     try:
         if _version(msgspec.json.decode(data, type=_Head)) == semconv.SCHEMA_VERSION:
             return msgspec.json.decode(data, type=TraceDocument)
-    except (msgspec.MsgspecError, UnicodeError):
+    except (msgspec.MsgspecError, UnicodeError, RecursionError):
         # Not as we write it: the slow way also bears NaN and numbers that no float holds, and says what is wrong where.
         pass
     return _converted(_upgraded(_parsed(data, name), name), name)
@@ -99,7 +99,7 @@ def _upgraded(content: dict[str, Any], name: str) -> dict[str, Any]:
 def _converted(content: dict[str, Any], name: str) -> TraceDocument:
     try:
         return msgspec.convert(content, TraceDocument)
-    except msgspec.ValidationError as error:
+    except (msgspec.ValidationError, RecursionError) as error:
         raise TraceFileError(f"{name} is no trace document: {error}; restore it from a backup, or remove it") from error
 
 

@@ -1,0 +1,1 @@
+"""Tests; those of one concern live in one file named after it."""

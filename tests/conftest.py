@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from opentelemetry.context import Context, attach
 
 # Before ire_otel is imported: its own test suite wants internal errors raised, not logged.
 os.environ["IRE_OTEL_RAISE"] = "1"
@@ -18,5 +19,6 @@ pytest_plugins = ["tests.databases"]
 def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Run each test in a folder of its own, and stop what it configured."""
     monkeypatch.chdir(tmp_path)
+    attach(Context())  # what an earlier test may have left open is none of this one's
     yield
     ire_otel.shutdown(10)

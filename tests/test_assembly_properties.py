@@ -181,7 +181,7 @@ def runs(draw: st.DrawFn) -> list[SpanRecord]:
 def _event(draw: st.DrawFn, seq: int) -> EventRecord:
     attributes = draw(bodies)
     name = semconv.SCORE_EVENT if semconv.SCORE_ID in attributes else "event"
-    numbered = {semconv.SEQ: seq} if draw(st.integers(0, 9)) else {}
+    numbered = {semconv.SEQ: seq} if draw(st.integers(0, 2)) else {}
     return EventRecord(name=name, time_ns=draw(times), attributes={**attributes, **numbered})
 
 

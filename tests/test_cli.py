@@ -171,7 +171,7 @@ def test_runs_for_programs(recorded: Path, filters: tuple[str, ...], queries: li
     assert [run["query"] for run in json.loads(out)] == queries
 
 
-@pytest.mark.parametrize("columns", ["", "60", "100", "200"])
+@pytest.mark.parametrize("columns", ["", "60", "200"])
 def test_runs_as_a_table(recorded: Path, cobots: dict[str, Any], columns: str) -> None:
     """The table always has the whole trace_id, the status and the verdict, and no line is wider than the terminal."""
     variables = {"COLUMNS": columns} if columns else {}
@@ -232,7 +232,7 @@ def test_show_finds_a_run_by_its_beginning(recorded: Path, cobots: dict[str, Any
     assert json.loads(ire_otel(recorded, "show", "last", "--json").out)["run"]["query"] == "How do I begin?"
 
 
-@pytest.mark.parametrize("wanted", ["trc_", "trc_19990101", "", "../../etc/passwd", "%", "trc*"])
+@pytest.mark.parametrize("wanted", ["trc_", "trc_%", "../../etc/passwd"])
 @pytest.mark.parametrize("place", ["recorded", "files_only"])
 def test_show_refuses_what_names_no_single_run(request: pytest.FixtureRequest, place: str, wanted: str) -> None:
     """An id that no run has, or several begin with, fails in one line that names it, with or without the database."""

@@ -270,6 +270,16 @@ def test_instructions_are_not_searched_for() -> None:
         read_query("?!")
 
 
+def test_a_query_in_any_script_or_broken_encoding_is_answered(tmp_path: Path) -> None:
+    """Words of other alphabets are searched for, and lone surrogates from the command line harm nothing."""
+    folder = tmp_path / "texte"
+    folder.mkdir()
+    (folder / "bienen.txt").write_text("Über die Bienen weiß man viel. Älter als der Mensch ist die Biene.\n", "utf-8")
+    document = research("Über Bienen \udcff", corpus=folder)
+    report = Path(document["outputs"]["report_path"]).read_text(encoding="utf-8")
+    assert "Über die Bienen weiß man viel [1]." in report
+
+
 @settings(deadline=None)
 @given(st.lists(st.text(min_size=1), min_size=1, max_size=4))
 def test_any_words_can_be_searched_for(terms: list[str]) -> None:

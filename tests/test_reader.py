@@ -52,6 +52,7 @@ def test_a_later_version_is_named_with_ours() -> None:
         (b'{"schema_version": 1,\n "run": {"que', r"bad\.json is no JSON \(.*line 2"),
         (b"\xff\xfe\x00", r"bad\.json is no JSON"),
         (b"[" * 100_000, r"bad\.json is no JSON"),
+        (b'{"metadata": {"otel_trace_id": "", "x": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}", r"bad\.json"),
         (b"[]", r"bad\.json is no trace document: it holds list"),
         (b"{}", r"bad\.json is no trace document: .*missing required field"),
         (b'{"schema_version": "one"}', r"bad\.json is no trace document: .*\$\.schema_version"),

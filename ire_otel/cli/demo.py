@@ -193,7 +193,7 @@ def _print_end(outcomes: list[Outcome], console: Console) -> None:
         lines |= {"error": terminal.one_line(errors[0].error)} if errors else {}
     elif last.error:
         lines["error"] = terminal.one_line(last.error)
-    untraced = last.untraced or "none"
+    untraced = f"none ({last.untraced})" if last.untraced else "none"
     lines["report"] = last.report_path or "none"
     lines["trace"] = last.trace_file or untraced
     lines["row"] = last.row or untraced

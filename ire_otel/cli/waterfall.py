@@ -288,7 +288,7 @@ def _iteration(iteration: Mapping[str, Any]) -> Text:
 
 
 def _child(child: ChildTrace) -> Text:
-    return _plain(f"{child.trace_id}  {child.output_type or ''}  {child.path or ''}")
+    return Text("  ".join(one_line(fact) for fact in (child.trace_id, child.output_type, child.path) if fact))
 
 
 def _section(title: str, lines: Iterable[Text]) -> list[RenderableType]:

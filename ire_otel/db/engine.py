@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import event, exc
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
@@ -57,7 +58,7 @@ def database(url: str, pooler: str = "") -> Database:
     """
     try:
         parsed = sa.make_url(url)
-    except (sa.exc.ArgumentError, ValueError):
+    except (exc.ArgumentError, ValueError):
         # Without its cause, which may hold the password.
         raise ConfigurationError(f"database_url is no URL: {_FORMS}") from None
     backend = parsed.drivername.partition("+")[0]
@@ -77,8 +78,8 @@ def engine(target: Database) -> sa.Engine:
     # Explicit transactions only: sqlite3's own begin too late, and end at every schema change.
     arguments = {"timeout": BUSY_TIMEOUT, "isolation_level": None, "check_same_thread": False}
     made = sa.create_engine(target.url, connect_args=arguments, poolclass=NullPool)
-    sa.event.listen(made, "connect", _set_up_sqlite)
-    sa.event.listen(made, "begin", _begin_sqlite)
+    event.listen(made, "connect", _set_up_sqlite)
+    event.listen(made, "begin", _begin_sqlite)
     return made
 
 
@@ -92,7 +93,7 @@ def async_engine(target: Database) -> AsyncEngine:
         return create_async_engine("postgresql+asyncpg://", connect_args=arguments)
     url = target.url.set(drivername="sqlite+aiosqlite")
     made = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
-    sa.event.listen(made.sync_engine, "connect", _set_up_sqlite)
+    event.listen(made.sync_engine, "connect", _set_up_sqlite)
     return made
 
 
@@ -112,7 +113,7 @@ def _asyncpg(target: Database) -> Awaitable[Any]:
         import asyncpg
     except ImportError as error:
         raise ConfigurationError(_DRIVER_MISSING.format(place=target.place, driver="asyncpg")) from error
-    options = {"statement_cache_size": 0} if target.transaction_pooler else {}
+    options: dict[str, Any] = {"statement_cache_size": 0} if target.transaction_pooler else {}
     connection: Awaitable[Any] = asyncpg.connect(target.dsn, timeout=CONNECT_TIMEOUT, **options)
     return connection
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import sqlalchemy as sa
+from sqlalchemy import exc
 
 from ire_otel.db.engine import Database
 from ire_otel.errors import IreOtelError, RowRefusedError, StoreError, StoreUnavailableError
@@ -57,7 +57,7 @@ def is_missing_table(error: Exception) -> bool:
 
 
 def _driver_error(error: Exception) -> Any:
-    return error.orig if isinstance(error, sa.exc.DBAPIError) and error.orig else error
+    return error.orig if isinstance(error, exc.DBAPIError) and error.orig else error
 
 
 def _remedy(target: Database, state: str, reason: str) -> str:

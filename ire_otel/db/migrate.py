@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from ire_otel.db.engine import BUSY_TIMEOUT, Database, engine
 from ire_otel.db.failures import is_missing_table, wrapped
@@ -56,7 +57,7 @@ def current(target: Database) -> str | None:
     with wrapped(target), engine(target).connect() as connection:
         try:
             return connection.scalar(_VERSION)
-        except (sa.exc.ProgrammingError, sa.exc.OperationalError) as error:
+        except (exc.ProgrammingError, exc.OperationalError) as error:
             if is_missing_table(error):
                 return None
             raise

@@ -1,6 +1,6 @@
 """RunStore: writes the rows of finished runs, several runs in one transaction."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from operator import attrgetter
 from threading import Lock
@@ -16,6 +16,7 @@ from ire_otel.db import tables
 from ire_otel.db.engine import Database, database, engine
 from ire_otel.db.failures import failure, is_about_content, wrapped
 from ire_otel.db.migrate import ensure_current
+from ire_otel.db.types import JsonObject, TextList
 from ire_otel.errors import IreOtelError, RowRefusedError
 from ire_otel.row import DecisionRow, ModelUsageRow, PrincipleScoreRow, Row, RunRow, SourceRow, StageRow
 from ire_otel.values import dumps
@@ -108,12 +109,14 @@ class _Statements:
         on_sqlite = target.file is not None
         self._begin = "BEGIN IMMEDIATE" if on_sqlite else None
         dialect: sa.Dialect = sqlite.dialect() if on_sqlite else psycopg_dialect(paramstyle="format")  # type: ignore[no-untyped-call] # SQLAlchemy annotates no dialect
-        encoded = (sa.JSON, postgresql.ARRAY) if on_sqlite else (sa.JSON,)
-        self._upsert = _compiled(_upsert(dialect.name), dialect, RunRow, encoded)
+        # Postgres has lists of its own.
+        encoded = (JsonObject, TextList) if on_sqlite else (JsonObject,)
+        as_json = {column.name for column in tables.traces.columns if any(column.type is kind for kind in encoded)}
+        self._upsert = _compiled(_upsert(dialect.name), dialect, as_json)
         self._children = [
             (
-                _compiled(sa.delete(table).where(table.c.trace_id == sa.bindparam("trace_id")), dialect, rows, ()),
-                _compiled(sa.insert(table).values(_values(rows)).inline(), dialect, rows, ()),
+                _compiled(sa.delete(table).where(table.c.trace_id == sa.bindparam("trace_id")), dialect)[0],
+                _compiled(sa.insert(table).values(_values(rows)).inline(), dialect),
                 attrgetter(field),
             )
             for table, rows, field in _CHILDREN
@@ -126,7 +129,7 @@ class _Statements:
         sql, values = self._upsert
         cursor.executemany(sql, [values(row.run) for row in rows])
         trace_ids = [(row.run.trace_id,) for row in rows]
-        for (delete, _), (insert, child_values), children in self._children:
+        for delete, (insert, child_values), children in self._children:
             cursor.executemany(delete, trace_ids)
             found = [child_values(child) for row in rows for child in children(row)]
             if found:
@@ -150,21 +153,18 @@ def _values(row: type[msgspec.Struct]) -> dict[str, Any]:
     return {name: sa.bindparam(name) for name in row.__struct_fields__}
 
 
-def _compiled(statement: Any, dialect: sa.Dialect, row: type[msgspec.Struct], encoded: tuple[type, ...]) -> _Statement:
+def _compiled(statement: Any, dialect: sa.Dialect, as_json: Collection[str] = ()) -> _Statement:
+    """Give the SQL, and what takes its values from a struct; those of the columns `as_json` are encoded."""
     compiled = statement.compile(dialect=dialect)
     names = list(compiled.positiontup or ())
     take: Callable[[Any], tuple[Any, ...]] = attrgetter(*names)
-    as_json = [
-        position
-        for position, name in enumerate(names)
-        if isinstance(tables.traces.c[name].type if row is RunRow else None, encoded)
-    ]
-    if not as_json:
+    encoded = [position for position, name in enumerate(names) if name in as_json]
+    if not encoded:
         return str(compiled), take
 
     def values(source: Any) -> tuple[Any, ...]:
         taken = list(take(source))
-        for position in as_json:
+        for position in encoded:
             taken[position] = None if taken[position] is None else dumps(taken[position])
         return tuple(taken)
 

@@ -57,7 +57,7 @@ def _documents_with(draft: Draft, wanted: str) -> set[int]:
 
 def named_authors(draft: Draft, _brief: Brief) -> Measurement:
     """Number of different authors that the cited documents name."""
-    cited = {document.url: document for document in draft.cited}
+    cited = {document.key: document for document in draft.cited}
     names = Counter(document.author for document in cited.values() if document.author)
     return Measurement(
         value=float(len(names)),

@@ -146,7 +146,7 @@ class CollectorCoordinator(ire_otel.TracingComponent):
         mean = sum(hit.bm25 for hit in best) / len(best) if best else 0.0
         self.decide(
             "source_result",
-            what=f"{source}: {len(best)} passages from {len({hit.passage.document.url for hit in best})} documents",
+            what=f"{source}: {len(best)} passages from {len({hit.passage.document.key for hit in best})} documents",
             why=f"bm25 from {best[-1].bm25:.1f} to {best[0].bm25:.1f}, mean {mean:.1f}; {matches[source]} matched"
             if best
             else "nothing matched",

@@ -46,9 +46,9 @@ def complete(model: str, system: str, user: str, *, base_url: str | None = None)
                 messages=[{"role": "system", "content": system}, {"role": "user", "content": user}],
             )
     except openai.OpenAIError as error:
-        raise CompletionError(
-            f"--llm {model}: {place} failed: {error}; check --llm-url or OPENAI_BASE_URL, and OPENAI_API_KEY"
-        ) from error
+        reason = str(error).rstrip(".")
+        remedy = "check --llm-url or OPENAI_BASE_URL, and OPENAI_API_KEY"
+        raise CompletionError(f"--llm {model}: {place} failed: {reason}; {remedy}") from error
     text = answer.choices[0].message.content if answer.choices else None
     if not text:
         raise CompletionError(f"--llm {model}: {place} answered without text; try another model")

@@ -22,6 +22,7 @@ _SKIPPED_MODULES = frozenset({"antigravity", "idlelib", "lib2to3", "pydoc_data",
 _SUFFIXES = frozenset({".txt", ".md", ".html", ".htm"})
 _MIN_CHARACTERS = 150
 _MAX_FILE_BYTES = 4_000_000
+_MAX_HEADING = 80
 _PYTHON_DOCS = f"https://docs.python.org/{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -33,7 +34,7 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """One text with where it comes from."""
 
     url: str
-    """Where a reader finds it; unique within a corpus."""
+    """Where a reader finds it; packages of one project may share it."""
     title: str
     """Its name in the list of sources."""
     source: str
@@ -46,6 +47,11 @@ class Document(msgspec.Struct, frozen=True, kw_only=True):
     """Date of publication as stated by the document or its metadata; None where nobody states it."""
     maturity: float = 0.5
     """How far its publisher vouches for it, 0 to 1; 0.5 where nothing is stated."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from every other document of its corpus."""
+        return self.url, self.title
 
 
 def default_corpus() -> list[Document]:
@@ -62,7 +68,10 @@ def folder_corpus(folder: Path) -> list[Document]:
     if not folder.is_dir():
         raise CorpusError(f"--corpus {folder}: no such folder; name one that holds txt, md or html files")
     files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _SUFFIXES and path.is_file())
-    documents = [_file(path, folder) for path in files if path.stat().st_size <= _MAX_FILE_BYTES]
+    try:
+        documents = [_file(path, folder) for path in files if path.stat().st_size <= _MAX_FILE_BYTES]
+    except OSError as error:
+        raise CorpusError(f"--corpus {folder}: {error.filename} cannot be read: {error.strerror}") from error
     if not documents:
         raise CorpusError(f"--corpus {folder}: holds no txt, md or html file; add some or name another folder")
     return documents
@@ -125,18 +134,21 @@ def _documented(module: ast.Module) -> Iterator[str]:
 
 
 def _readmes() -> Iterator[Document]:
-    packages = {package.metadata["Name"]: package for package in importlib.metadata.distributions()}
-    for name in sorted(packages, key=str.lower):
-        metadata = packages[name].metadata
+    packages: dict[str, importlib.metadata.PackageMetadata] = {}
+    for package in importlib.metadata.distributions():
+        # The first on the path is the one that an import finds; a broken folder has no name.
+        packages.setdefault(_stated(package.metadata, "Name"), package.metadata)
+    for name in sorted(packages.keys() - {""}, key=str.lower):
+        metadata, version = packages[name], _stated(packages[name], "Version")
         text = _stated(metadata, "Description")
         if len(text) >= _MIN_CHARACTERS:
             yield Document(
                 url=_home_page(metadata) or f"package:{name}",
-                title=f"{name} {metadata['Version']}: {_stated(metadata, 'Summary') or 'README'}",
+                title=f"{name} {version}: {_stated(metadata, 'Summary') or 'README'}",
                 source="package-readmes",
                 text=strip_markup(text),
                 author=_author(metadata),
-                published=_release_date(metadata["Version"], text),
+                published=_release_date(version, text),
                 maturity=_maturity(metadata),
             )
 
@@ -243,4 +255,4 @@ def _read(path: Path) -> tuple[str, dict[str, str]]:
 
 def _heading(text: str) -> str:
     line = next((line for line in text.splitlines() if line.strip()), "")
-    return line.lstrip("# ").strip()[:100]
+    return heading if len(heading := line.lstrip("# ").strip()) <= _MAX_HEADING else ""

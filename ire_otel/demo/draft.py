@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from ire_otel.demo.corpus import Document
-from ire_otel.demo.text import stems
+from ire_otel.demo.text import CAPITAL, stems
 
 SOURCES_HEADING = "Sources"
 LIMITS_HEADING = "Limits"
 _CITATION = re.compile(r"\s*\[(\d{1,3}(?:\s*,\s*\d{1,3})*)\]")
 _LATE_CITATION = re.compile(r"([.!?])((?:\s*\[\d{1,3}(?:\s*,\s*\d{1,3})*\])+)")
-_SENTENCE = re.compile(r"(?<=[.!?])\s+(?=[\"“'(_]?[A-Z0-9\"“_])")
+_SENTENCE = re.compile(rf"(?<=[.!?])\s+(?=[\"“'(_]?[{CAPITAL}0-9\"“_])")
 _ENTRY = re.compile(r"^(?:[-*] )?\[(\d{1,3})\]:?\s+(.+)$")
 
 

@@ -15,7 +15,7 @@ from ire_otel.errors import IreOtelError
 
 Kind = Literal["intents", "biases", "research_types", "domains"]
 """What a query is classified by."""
-_TOKEN = re.compile(r"[a-z0-9_']+")
+_TOKEN = re.compile(r"[\w']+")
 _PRIOR = 0.25
 """Weight that every class has before any cue is seen (Laplace smoothing), so that one weak cue is no certainty."""
 _SILENCE = 1.0

@@ -24,6 +24,10 @@ MAX_ITERATIONS = 2
 _REMEDIES_AT_ONCE = 2
 
 
+class ReportError(IreOtelError):
+    """The report or its evidence cannot be written."""
+
+
 class Result(msgspec.Struct, frozen=True, kw_only=True):
     """A finished run."""
 
@@ -64,7 +68,10 @@ class ResearchOrchestrator(ire_otel.TracingComponent):
             QueryError: the query has no content word.
             NoEvidenceError: nothing in the corpus matches.
             CompletionError: the model's endpoint cannot be used.
+            ReportError: the report cannot be written.
         """
+        # An argument in a foreign encoding arrives with lone surrogates, which no file takes.
+        query = query.encode("utf-8", "replace").decode()
         with ire_otel.run(query=query, project_name=project, report_type=report_type) as trace:
             try:
                 brief = read_query(query)
@@ -72,10 +79,10 @@ class ResearchOrchestrator(ire_otel.TracingComponent):
                 self._route(brief, report_type)
                 rubric = RubricLoader().load(brief, report_type)
                 report, collected, verdict, iterations = self._iterate(trace, brief, rubric)
+                paths = self._write(project, brief, report, collected)
             except IreOtelError as error:
                 trace.mark_failed(str(error))
                 raise
-            paths = self._write(project, brief, report, collected)
             trace.set_outputs({**paths, "knowledge_paths": []})
             trace.mark_complete()
         return Result(trace=trace, verdict=verdict, report_path=Path(paths["report_path"]), iterations=iterations)
@@ -161,12 +168,19 @@ class ResearchOrchestrator(ire_otel.TracingComponent):
         report_path = folder / "artifacts" / f"{name}.md"
         evidence_path = folder / "evidence" / f"{name}.json"
         for path, content in (
-            (report_path, report.markdown.encode()),
+            (report_path, report.markdown.encode("utf-8", "replace")),
             (evidence_path, msgspec.json.format(msgspec.json.encode([one.entry() for one in collected.kept]))),
         ):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(content)
+            _save(path, content)
         return {"report_path": str(report_path), "evidence_paths": [str(evidence_path)]}
+
+
+def _save(path: Path, content: bytes) -> None:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+    except OSError as error:
+        raise ReportError(f"{path} cannot be written: {error.strerror}; free it or set another brain_dir") from error
 
 
 def _iteration_record(iteration: int, verdict: Verdict, changes: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import ire_otel
 from ire_otel.demo.corpus import Document
 from ire_otel.demo.intake import Brief
 from ire_otel.demo.plan import Plan
-from ire_otel.demo.retrieval import Hit, Passage, PassageIndex
+from ire_otel.demo.retrieval import Hit, Passage, PassageIndex, any_of
 from ire_otel.demo.text import count_matches, similarity, stem, stems
 
 SPECIFIC = re.compile(r"\d|\w_\w|\w\(\)|[a-z][A-Z]|\"[^\"]+\"|(?<=[a-z,] )[A-Z][a-z]{2,}|\b[A-Z]{2,}\b")
@@ -129,7 +129,7 @@ class EvidenceQualityScorer(ire_otel.TracingComponent):
 
     def _rarity(self, brief: Brief) -> dict[str, float]:
         total = len(self._index.passages)
-        return {stem(term): 1 - self._index.count(f'"{term}"') / (total + 1) for term in brief.terms}
+        return {stem(term): 1 - self._index.count(any_of([term])) / (total + 1) for term in brief.terms}
 
     def _recency(self, document: Document) -> float:
         if document.published is None or self._index.newest is None:
@@ -140,14 +140,14 @@ class EvidenceQualityScorer(ire_otel.TracingComponent):
         """What is kept, best first, and what is not, with the reasons."""
         kept: list[Evidence] = []
         rejected: list[Rejected] = []
-        per_document: Counter[str] = Counter()
+        per_document: Counter[tuple[str, str]] = Counter()
         for evidence in scored:
             rule, reason = _objection(evidence, kept, per_document, plan)
             if rule:
                 rejected.append(Rejected(evidence=evidence, rule=rule, reason=reason))
             else:
                 kept.append(evidence)
-                per_document[evidence.passage.document.url] += 1
+                per_document[evidence.passage.document.key] += 1
         self._decide_tiers(kept)
         self._decide_filters(scored, rejected, plan)
         return kept, rejected
@@ -217,7 +217,7 @@ def credibility(document: Document) -> float:
 
 
 def _objection(
-    evidence: Evidence, kept: Sequence[Evidence], per_document: Mapping[str, int], plan: Plan
+    evidence: Evidence, kept: Sequence[Evidence], per_document: Mapping[tuple[str, str], int], plan: Plan
 ) -> tuple[str, str]:
     scores, document = evidence.scores, evidence.passage.document
     if scores.relevance < _MIN_RELEVANCE:
@@ -228,7 +228,7 @@ def _objection(
             "low_quality",
             f"composite below {plan.quality_threshold}, weakest in {min(parts, key=lambda name: parts[name])}",
         )
-    if per_document.get(document.url, 0) >= plan.max_per_document:
+    if per_document.get(document.key, 0) >= plan.max_per_document:
         return "document_limit", f"{plan.max_per_document} better passages of the document are kept"
     mine = stems(evidence.passage.text)
     if any(similarity(mine, stems(one.passage.text)) >= _DUPLICATE for one in kept):

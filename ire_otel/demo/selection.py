@@ -15,7 +15,8 @@ from ire_otel.demo.scoring import SPECIFIC, Evidence
 from ire_otel.demo.text import similarity, stem, stems
 
 _DANGLING = re.compile(
-    r"^(?:This|That|These|Those|It|They|He|She|Such|See|Otherwise|For example|Note|Changed in|New in)\b"
+    r"^(?:This|That|These|Those|It|They|He|She|If (?:it|they|so|not)|In (?:this|that) case|For more|Such|See|Otherwise"
+    r"|For example|Note|Changed in|New in)\b"
 )
 """Openings that lean on the sentence before, which a quotation leaves behind."""
 _RECENT_WEIGHT = 0.5
@@ -71,7 +72,7 @@ def select(evidence: Sequence[Evidence], brief: Brief, plan: Plan) -> Selection:
         missing = sum(1 for quote in quotes if _qualifies(quote.text)) < plan.contrast_statements
         best = max(pool, key=lambda one: _value(one, covered, wants_contrast=missing))
         pool.remove(best)
-        per_document = sum(1 for quote in quotes if quote.document.url == best.document.url)
+        per_document = sum(1 for quote in quotes if quote.document.key == best.document.key)
         if per_document >= plan.statements_per_source:
             passed_over["document already quoted enough"] += 1
         elif any(similarity(set(best.stems), set(other)) > plan.similarity_limit for other in taken):

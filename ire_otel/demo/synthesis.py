@@ -50,7 +50,7 @@ def synthesize_report(
     with ire_otel.stage("synthesis", component="synthesize_report") as stage:
         chosen = select(evidence, brief, plan)
         _decide_selection(chosen, plan)
-        documents = tuple({quote.document.url: quote.document for quote in chosen.quotes}.values())
+        documents = tuple({quote.document.key: quote.document for quote in chosen.quotes}.values())
         system, user = _prompts(brief, rubric, chosen, documents)
         stage.prompts(system_prompt=system, user_message=user)
         _decide_prompts(brief, rubric, chosen, system, user)
@@ -135,7 +135,7 @@ def _decide_model(model: Model | None, chosen: Selection) -> None:
 
 
 def _prompts(brief: Brief, rubric: Rubric, chosen: Selection, documents: Sequence[Document]) -> tuple[str, str]:
-    numbers = {document.url: number for number, document in enumerate(documents, 1)}
+    numbers = {document.key: number for number, document in enumerate(documents, 1)}
     rules = "\n".join(f"- {principle.id} {principle.name}" for principle in rubric.active)
     system = (
         f"Write a {brief.research_type} research report in Markdown for a reader who is {brief.intent}. "
@@ -144,21 +144,21 @@ def _prompts(brief: Brief, rubric: Rubric, chosen: Selection, documents: Sequenc
         "Cite after each sentence with the number of its source, like [1]. Say nothing that the evidence does not say. "
         f"Do not list the sources; they are added.\nThe report is judged by these principles:\n{rules}"
     )
-    quotes = "\n".join(f"[{numbers[quote.document.url]}] {quote.text}" for quote in chosen.quotes)
+    quotes = "\n".join(f"[{numbers[quote.document.key]}] {quote.text}" for quote in chosen.quotes)
     aspects = ", ".join(" ".join(facet) for facet in brief.facets)
     slant = "" if brief.bias == "no_bias" else f"\nThe wording shows {brief.bias}: test the premise."
     return system, f"Question: {brief.query}\nAspects: {aspects}{slant}\nEvidence:\n{quotes}"
 
 
 def _write(brief: Brief, chosen: Selection, documents: Sequence[Document]) -> str:
-    numbers = {document.url: number for number, document in enumerate(documents, 1)}
+    numbers = {document.key: number for number, document in enumerate(documents, 1)}
     ranked = sorted(chosen.quotes, key=lambda quote: -len(quote.terms))
     summary, rest = ranked[:_SUMMARY_QUOTES], ranked[_SUMMARY_QUOTES:]
     groups = {"Summary": summary, **sections(rest, brief)}
     parts = [f"# {brief.query}"]
     for heading, quotes in groups.items():
         parts.append(f"## {heading}")
-        parts.append(" ".join(quote.cited(numbers[quote.document.url]) for quote in quotes))
+        parts.append(" ".join(quote.cited(numbers[quote.document.key]) for quote in quotes))
     return "\n\n".join([*parts, f"## {LIMITS_HEADING}", _limits(brief, chosen.quotes, documents)])
 
 
@@ -202,7 +202,7 @@ def _outputs(report: Report) -> dict[str, Any]:
     draft = read_report(report.markdown, report.documents)
     return {
         "report_length_chars": len(report.markdown),
-        "sources_cited": len({document.url for document in draft.cited}),
+        "sources_cited": len({document.key for document in draft.cited}),
         "sections_generated": len(draft.sections),
         "sentences": len(draft.findings),
     }

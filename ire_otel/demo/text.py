@@ -18,8 +18,10 @@ STOPWORDS = frozenset(
 )
 """English words that say nothing about a passage's subject."""
 
-WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:'[a-z]+)?")
-_SENTENCE_END = re.compile(r"(?<=[.!?])[\"”)]?\s+(?=[\"“(]?[A-Z0-9\"“_])")
+WORD = re.compile(r"[^\W\d]\w*(?:'[a-z]+)?")
+CAPITAL = r"A-Z\u00c0-\u00de\u0391-\u03a9\u0410-\u042f"
+"""Capital letters of Latin, Greek and Cyrillic, for use inside a character class."""
+_SENTENCE_END = re.compile(rf"(?<=[.!?])[\"”)]?\s+(?=[\"“(]?[{CAPITAL}0-9\"“_])")
 _CODE_LINE = re.compile(r"^(?: {3,}|\t|>>>|\.\.\. |[|+#$]|[-=*~^`]{3,}|\.\. |:\w+)|::=|https?://\S+\s*$")
 _ROLE = re.compile(r":[a-zA-Z:+-]+:`([^`<]+?)(?:\s*<[^>]*>)?`|`{1,2}([^`<]+?)(?:\s*<[^>]*>)?`{1,2}_{0,2}")
 _MARKDOWN_IMAGE = re.compile(r"!\[[^\]]*\](?:\([^)]*\)|\[[^\]]*\])")

@@ -191,4 +191,5 @@ class StageCalls:
 def with_unknown(decision: object, inputs: Any, unknown: dict[str, Any]) -> dict[str, Any]:
     """Keep arguments that `decide` does not have among the inputs, and say so."""
     warn_once("decide(%r) has no argument %s; recorded among its inputs", decision, ", ".join(sorted(unknown)))
-    return {**(inputs if isinstance(inputs, Mapping) else {"inputs": inputs}), **unknown}
+    given = inputs if isinstance(inputs, Mapping) else {} if inputs is None else {"inputs": inputs}
+    return {**given, **unknown}

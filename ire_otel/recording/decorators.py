@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar, cast, overload
 
 from opentelemetry.context import attach, get_current
 
@@ -20,20 +20,29 @@ Outputs = bool | Callable[[Any], Any] | None
 Open = Callable[[tuple[Any, ...], dict[str, Any]], Block]
 
 
-def traced_run(  # what a run is about
-    function: F | None = None,
+@overload
+def traced_run(function: F, /) -> F: ...
+
+
+@overload
+def traced_run(
     *,
-    query: str = "query",
-    project_name: str | None = None,
-    project_id: str | None = None,
-    intent: str | None = None,
-    domain: str | None = None,
-    report_type: str | None = None,
-    research_type: str | None = None,
-    output_type: str | None = None,
-    outputs: Outputs = None,
-    new_trace: bool = False,
-) -> Any:
+    query: str = ...,
+    project_name: str | None = ...,
+    project_id: str | None = ...,
+    intent: str | None = ...,
+    domain: str | None = ...,
+    report_type: str | None = ...,
+    research_type: str | None = ...,
+    output_type: str | None = ...,
+    outputs: Outputs = ...,
+    new_trace: bool = ...,
+) -> Callable[[F], F]: ...
+
+
+def traced_run(
+    function: F | None = None, /, *, query: str = "query", outputs: Outputs = None, **about: Any
+) -> F | Callable[[F], F]:
     """Make every call of a function (sync, async, generator or async generator) a run.
 
     query: the name of the argument that is the run's query.
@@ -41,16 +50,9 @@ def traced_run(  # what a run is about
         never; True: whatever it returns; a function: what that makes of the return value.
     The others are those of `ire_otel.run`.
     """
-    about: dict[str, Any] = {
-        "project_name": project_name,
-        "project_id": project_id,
-        "intent": intent,
-        "domain": domain,
-        "report_type": report_type,
-        "research_type": research_type,
-        "output_type": output_type,
-        "new_trace": new_trace,
-    }
+    unknown = set(about) - set(inspect.signature(run).parameters)
+    if unknown:
+        raise TypeError(f"traced_run() has no argument {', '.join(sorted(unknown))}; valid are those of ire_otel.run")
 
     def decorate(target: F) -> F:
         find = _argument(target, query)
@@ -59,9 +61,17 @@ def traced_run(  # what a run is about
     return decorate if function is None else decorate(function)
 
 
+@overload
+def traced_stage(name: F, /) -> F: ...
+
+
+@overload
+def traced_stage(name: str | None = None, /, *, component: Any = ..., outputs: Outputs = ...) -> Callable[[F], F]: ...
+
+
 def traced_stage(
-    name: str | Callable[..., Any] | None = None, *, component: Any = None, outputs: Outputs = None
-) -> Any:
+    name: F | str | None = None, /, *, component: Any = None, outputs: Outputs = None
+) -> F | Callable[[F], F]:
     """Make every call of a function (sync, async, generator or async generator) a stage of the current run.
 
     name: the stage's name; the function's own where none is given.
@@ -73,7 +83,7 @@ def traced_stage(
         chosen = name if isinstance(name, str) else getattr(target, "__name__", "stage")
         return _traced(target, lambda _args, _kwargs: stage(chosen, component=component), outputs)
 
-    return decorate(name) if callable(name) else decorate
+    return decorate if name is None or isinstance(name, str) else decorate(name)
 
 
 def _traced(target: F, open_block: Open, outputs: Outputs) -> F:

@@ -23,7 +23,6 @@ DECISIONS: Final = 1_000
 """Most decisions that a run has in `trace_decisions`; `traces.decision_count` says how many there were."""
 
 _T = TypeVar("_T")
-_Number = TypeVar("_Number", int, float)
 _FITTERS: Final = fitters(RunRow)
 _TIMED: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
 _FROM_RUN: Final = (
@@ -113,10 +112,12 @@ def _evidence_columns(collection: StageTrace | None) -> dict[str, Any]:
     if collection is None:
         return {}
     evidence, outputs = _given(collection.evidence) or {}, mapping(collection.outputs)
+    passed = outputs.get("evidence_passed", evidence.get("kept_count", _length(evidence.get("kept"))))
+    filtered = outputs.get("evidence_filtered", evidence.get("filtered_count", _length(evidence.get("filtered_out"))))
     return {
         "evidence_collected": opened(evidence.get("collected_count")),
-        "evidence_passed": outputs.get("evidence_passed", _length(evidence.get("kept"))),
-        "evidence_filtered": outputs.get("evidence_filtered", _length(evidence.get("filtered_out"))),
+        "evidence_passed": opened(passed),
+        "evidence_filtered": opened(filtered),
     }
 
 
@@ -143,7 +144,7 @@ def _totals(attempts: Iterable[Attempt]) -> dict[str, Any]:
 
 
 def _paths(outputs: Mapping[str, Any]) -> dict[str, Any]:
-    report = outputs.get("report_path")
+    report = opened(outputs.get("report_path"))
     return {
         "report_file_path": report if isinstance(report, str) else None,
         "output_file_paths": list(dict.fromkeys(_paths_in(outputs))),
@@ -152,10 +153,11 @@ def _paths(outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 def _paths_in(outputs: Mapping[str, Any]) -> Iterator[str]:
     """Give every text under a key that ends in path or paths, at any depth."""
-    for key, value in outputs.items():
+    for key, encoded in outputs.items():
         names_paths = key.lower().rpartition("_")[2] in {"path", "paths"}
-        for item in value if isinstance(value, list) else [value]:
-            if isinstance(item, Mapping):
+        value = opened(encoded)
+        for item in map(opened, value) if isinstance(value, list) else [value]:
+            if isinstance(item, dict):
                 yield from _paths_in(item)
             elif names_paths and isinstance(item, str) and item:
                 yield item
@@ -251,7 +253,7 @@ def _length(entries: Any) -> int | None:
     return len(entries) if isinstance(entries, list) else None
 
 
-def _total(numbers: Iterable[_Number | None]) -> _Number | None:
+def _total(numbers: Iterable[float | None]) -> float | None:
     """Add up what is known; None where nothing is."""
     known = [number for number in numbers if number is not None]
     return sum(known) if known else None

@@ -90,7 +90,7 @@ class Mending:
             return None
         try:
             moment = datetime.fromisoformat(value)
-            if len(value) == CANONICAL_LENGTH and value[-1] == "Z":
+            if len(value) == CANONICAL_LENGTH and value[10] + value[19] + value[26] == "T.Z":
                 return value
             moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
         except (ValueError, OverflowError):

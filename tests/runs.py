@@ -1,0 +1,44 @@
+"""What tests of recording share: the documents that runs left behind."""
+
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import ire_otel
+from ire_otel import reader
+from ire_otel.model import Decision, TraceDocument
+
+
+def documents(brain: Path = Path("brain")) -> list[TraceDocument]:
+    """Give every document in the brain folder, in the order in which the runs began."""
+    assert ire_otel.flush(30)
+    files = sorted(brain.glob("projects/*/_traces/*.json"))
+    return sorted((reader.decode(file.read_bytes(), str(file)) for file in files), key=lambda made: made.run.started_at)
+
+
+def document(brain: Path = Path("brain")) -> TraceDocument:
+    """Give the only document in the brain folder."""
+    (only,) = documents(brain)
+    return only
+
+
+def decisions(made: TraceDocument, stage: str) -> list[str]:
+    """Give the types of a stage's decisions, in order."""
+    return [decision.decision for decision in made.stages[stage].decisions]
+
+
+def decision(made: TraceDocument, stage: str, kind: str) -> Decision:
+    """Give the only decision of that type in a stage."""
+    (only,) = (taken for taken in made.stages[stage].decisions if taken.decision == kind)
+    return only
+
+
+def rows(brain: Path = Path("brain")) -> list[dict[str, Any]]:
+    """Give the rows of `traces`, oldest first."""
+    assert ire_otel.flush(30)
+    connection = sqlite3.connect(brain / "traces.db")
+    connection.row_factory = sqlite3.Row
+    try:
+        return [dict(row) for row in connection.execute("SELECT * FROM traces ORDER BY started_at")]
+    finally:
+        connection.close()
