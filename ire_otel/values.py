@@ -5,6 +5,7 @@ that itself starts with `[`, `{` or `"` is JSON-encoded too. A reader decodes on
 """
 
 import base64
+import json
 import math
 import re
 from collections.abc import Callable, Mapping
@@ -77,19 +78,26 @@ def decode(value: Any) -> Any:
         return value
     try:
         return msgspec.json.decode(value) if value[0] == '"' else msgspec.json.decode(value, type=msgspec.Raw)
-    except (msgspec.DecodeError, UnicodeError):
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
         return value
 
 
 def plain(value: Any) -> Any:
     """Decode every `msgspec.Raw` inside `value` to Python objects."""
     if isinstance(value, msgspec.Raw):
-        return msgspec.json.decode(value)
+        return _decoded(value)
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     if isinstance(value, list):
         return [plain(item) for item in value]
     return value
+
+
+def _decoded(fragment: msgspec.Raw) -> Any:
+    try:
+        return msgspec.json.decode(fragment)
+    except msgspec.ValidationError:
+        return json.loads(bytes(fragment))  # a number beyond a float's range: infinity, rather than an error
 
 
 def _json_form(value: object) -> object:

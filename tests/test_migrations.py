@@ -158,6 +158,28 @@ def test_an_unknown_dialect_is_named() -> None:
         migrate.sql("mysql")
 
 
+@pytest.mark.parametrize("revision", ["77", "head", ""])
+def test_an_unknown_migration_is_named(sqlite_url: str, revision: str) -> None:
+    """With those that there are; the database stays as it is."""
+    target = database(sqlite_url)
+    for action in (migrate.upgrade, migrate.downgrade):
+        with pytest.raises(ConfigurationError, match=r"is unknown: valid are base, 0001"):
+            action(target, revision)
+    with pytest.raises(ConfigurationError, match=r"is unknown: valid are base, 0001"):
+        migrate.sql("sqlite", end=revision)
+    assert migrate.current(target) == migrate.HEAD
+
+
+def test_somebody_else_s_traces_table_is_not_touched(empty_database_url: str) -> None:
+    """A table of that name that no migration of ours made is an error, and nothing is left half done."""
+    target = database(empty_database_url)
+    with engine(target).begin() as connection:
+        connection.execute(sa.text("CREATE TABLE traces (mine TEXT)"))
+    with pytest.raises(StoreUnavailableError, match=r"not ours .*traces.*: name another database"):
+        migrate.upgrade(target)
+    assert _names(target) == {"traces"}
+
+
 def test_updated_at_follows_every_change(database_url: str) -> None:
     """The trigger sets it; `created_at` stays."""
     target = database(database_url)

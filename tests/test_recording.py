@@ -3,7 +3,7 @@
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -86,7 +86,7 @@ async def test_async_functions_and_parallel_stages_keep_their_own_decisions() ->
     @ire_otel.traced_run(project_name="cobot")
     async def run_all(query: str) -> str:
         await asyncio.gather(collect("exa"), collect("reddit"))
-        assert ire_otel.current_stage() is None
+        assert ire_otel.current_stage() is None, "the parallel stages have ended"
         return query
 
     assert await run_all("q") == "q"
@@ -133,7 +133,7 @@ def test_a_generator_stage_does_not_leak_into_its_consumer() -> None:
     """While the consumer holds an item, the consumer's own stage is current; inside, the generator's."""
 
     @ire_otel.traced_stage("collection")
-    def items() -> Iterator[int]:
+    def items() -> Generator[int, str | None, None]:
         for number in range(3):
             ire_otel.decide("fetched", what=number, why="next")
             sent = yield number
@@ -147,8 +147,8 @@ def test_a_generator_stage_does_not_leak_into_its_consumer() -> None:
             ire_otel.decide("used", what=item, why="it came")
         second = items()
         assert next(second) == 0
-        assert second.send("hello") == 1  # type: ignore[attr-defined] # a generator, behind Iterator
-        second.close()  # type: ignore[attr-defined] # as above
+        assert second.send("hello") == 1
+        second.close()
         assert ire_otel.current_stage() is synthesis
     made = document()
     assert decisions(made, "synthesis") == ["used"] * 3

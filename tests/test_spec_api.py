@@ -185,7 +185,7 @@ def test_with_tracing_off_every_method_does_nothing() -> None:
     ire_otel.configure(projects={"quiet": {"enabled": False}})
     with ire_otel.run(query="outer", project_name="loud"):
         for way in ({"enabled": False}, {"project_name": "quiet"}):
-            trace = TraceContext.start(**way)  # type: ignore[arg-type] # one keyword each
+            trace = TraceContext.start(**way)
             assert TraceContext.current() is trace
             trace.intent = "validating"
             stage = trace.start_stage("intake")

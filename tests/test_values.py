@@ -69,6 +69,13 @@ def test_well_formed_text_can_be_encoded(text: str) -> None:
     mended.encode()
 
 
+def test_hostile_text_does_not_break_a_reader() -> None:
+    """Nesting deeper than any parser goes stays text; numbers beyond a float are infinite."""
+    deep = "[" * 100_000 + "]" * 100_000
+    assert values.decode(deep) == deep
+    assert values.plain(values.decode('{"far": 1e999}')) == {"far": float("inf")}
+
+
 def test_structs_dataclasses_and_models_become_their_fields() -> None:
     """Also one inside another."""
     from dataclasses import dataclass

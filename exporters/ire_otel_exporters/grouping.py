@@ -5,40 +5,20 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from ire_otel import semconv
+from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.records import SpanRecord
 
 
 def split_by_run(records: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
-    """Give the records of each run by run id: by their own mark, else by that of the nearest marked ancestor.
-
-    Spans that belong to no run are left out.
-    """
+    """Give the records of each run by run id; spans that belong to no run are left out."""
     given = list(records)
-    by_id = {(record.trace_id, record.span_id): record for record in given}
+    run_of = membership({key(record): record for record in given})
     runs: dict[str, list[SpanRecord]] = {}
     for record in given:
-        run_id = _run_of(record, by_id)
+        run_id = run_of[key(record)]
         if run_id is not None:
             runs.setdefault(run_id, []).append(record)
     return runs
-
-
-def _run_of(record: SpanRecord, by_id: dict[tuple[str, str], SpanRecord]) -> str | None:
-    seen: set[str] = set()
-    current: SpanRecord | None = record
-    while current is not None and current.span_id not in seen:
-        run_id = current.attributes.get(semconv.RUN_ID)
-        if isinstance(run_id, str):
-            return run_id
-        seen.add(current.span_id)
-        current = by_id.get((current.trace_id, current.parent_span_id or ""))
-    return None
-
-
-def is_run_span(record: SpanRecord) -> bool:
-    """Tell whether a record is the span of a run itself."""
-    return semconv.SCHEMA in record.attributes and semconv.STAGE_NAME not in record.attributes
 
 
 class _Trace(msgspec.Struct):

@@ -53,8 +53,8 @@ def select(spans: Sequence[SpanRecord], run_id: str | None) -> RunRecords:
     """
     by_key = {key(span): span for span in spans}
     chosen = _outermost_run(spans) if run_id is None else run_id
-    membership = _membership(by_key)
-    members = sorted((span for span in spans if membership[key(span)] == chosen), key=_by_start)
+    run_of = membership(by_key)
+    members = sorted((span for span in spans if run_of[key(span)] == chosen), key=_by_start)
     if not members:
         message = f"no span of run {chosen} among the {len(spans)} given; pass all spans of its trace"
         raise ValueError(message)
@@ -92,7 +92,8 @@ def _by_start(span: SpanRecord) -> tuple[int, str]:
     return microseconds(span.start_ns), span.span_id
 
 
-def _membership(by_key: Mapping[SpanKey, SpanRecord]) -> dict[SpanKey, str | None]:
+def membership(by_key: Mapping[SpanKey, SpanRecord]) -> dict[SpanKey, str | None]:
+    """Give the run id of every span: its own mark, else that of the nearest marked ancestor, else None."""
     runs: dict[SpanKey, str | None] = {}
     for start in by_key:
         at, path = start, []

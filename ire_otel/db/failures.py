@@ -13,6 +13,8 @@ _CONTENT_STATES = ("22", "23", "54")
 """SQLSTATE classes: data exception, integrity constraint violation, program limit exceeded."""
 _MISSING_STATES = ("42P01", "42703", "3F000")
 """Undefined table, undefined column, undefined schema."""
+_EXISTS_STATE = "42P07"
+"""Duplicate table."""
 _MISSING_IN_SQLITE = ("no such table", "no such column")
 _CONTENT_ERRORS = ("DataError", "IntegrityError", "ProgrammingError", "NotSupportedError", "InterfaceError")
 
@@ -37,6 +39,10 @@ def failure(error: Exception, target: Database) -> StoreError:
     state = getattr(original, "sqlstate", None) or ""
     if is_missing_table(original):
         return StoreUnavailableError(f"{target.place} lacks our tables ({reason}): run `ire-otel db upgrade`")
+    if state == _EXISTS_STATE or "already exists" in reason:
+        return StoreUnavailableError(
+            f"{target.place} has tables of these names that are not ours ({reason}): name another database"
+        )
     return StoreUnavailableError(f"{target.place} cannot be used ({reason}): {_remedy(target, state, reason)}")
 
 
@@ -62,9 +68,11 @@ def _driver_error(error: Exception) -> Any:
 
 def _remedy(target: Database, state: str, reason: str) -> str:
     if target.file is None:
-        if state.startswith("28") or "password" in reason or "authentication" in reason:
+        if state.startswith(("28", "42501")) or "password" in reason or "authentication" in reason:
             return "check user and password in database_url"
         return "check that it runs and that database_url is right"
     if "locked" in reason:
         return "another process holds it; it will be tried again"
+    if "full" in reason:
+        return "make room on its disk"
     return "check that the folder exists and is writable, and that the file is a SQLite database"

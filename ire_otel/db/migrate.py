@@ -35,18 +35,21 @@ def upgrade(target: Database, revision: str = HEAD) -> None:
 
     Raises StoreUnavailableError, also where the database was made by a later version of ire-otel.
     """
+    _must_be_known(revision)
     _make_folder(target)
     with wrapped(target), _locked(target) as connection:
-        if _revision(connection) != revision:
-            _known(target, _revision(connection))
+        found = _revision(connection)
+        if found != revision:
+            _must_know(target, found)
             _run("upgrade", connection, revision)
 
 
 def downgrade(target: Database, revision: str = "base") -> None:
     """Take the database back to `revision` (`base`: nothing of ours is left)."""
+    _must_be_known(revision)
     _must_exist(target)
     with wrapped(target), _locked(target) as connection:
-        _known(target, _revision(connection))
+        _must_know(target, _revision(connection))
         _run("downgrade", connection, revision)
 
 
@@ -64,17 +67,20 @@ def current(target: Database) -> str | None:
 
 
 def sql(dialect: str, *, start: str = "base", end: str = HEAD) -> str:
-    """Give the SQL that brings a database of `dialect` from one migration to another (down where `end` is earlier)."""
+    """Give the SQL that brings a database of `dialect` from one migration to another, down where `end` is earlier."""
     from alembic import command
 
     if dialect not in DIALECTS:
         raise ConfigurationError(f"dialect {dialect!r} is unknown: valid are {', '.join(DIALECTS)}")
+    _must_be_known(start)
+    _must_be_known(end)
     output = io.StringIO()
     config = _config()
     config.output_buffer = output
     config.attributes["dialect"] = dialect
-    down = end == "base"
-    (command.downgrade if down else command.upgrade)(config, f"{start}:{end}", sql=True)
+    known = _revisions()
+    step = command.downgrade if known.index(end) < known.index(start) else command.upgrade
+    step(config, f"{start}:{end}", sql=True)
     return output.getvalue()
 
 
@@ -89,7 +95,7 @@ def ensure_current(target: Database) -> None:
         return
     found = current(target)
     if found != HEAD:
-        _known(target, found)
+        _must_know(target, found)
         what = "lacks our tables" if found is None else f"is at migration {found}, this version needs {HEAD}"
         raise StoreUnavailableError(f"{target.place} {what}: run `ire-otel db upgrade`")
 
@@ -126,14 +132,23 @@ def _revision(connection: sa.Connection) -> str | None:
     return connection.scalar(_VERSION)
 
 
-def _known(target: Database, revision: str | None) -> None:
+def _revisions() -> list[str]:
+    """Give the migrations of this version, oldest first, after `base`."""
     from alembic.script import ScriptDirectory
 
-    known = {script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions()}
-    if revision is not None and revision not in known:
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return ["base", *reversed([script.revision for script in scripts])]
+
+
+def _must_be_known(revision: str) -> None:
+    if revision != HEAD and revision not in _revisions():
+        raise ConfigurationError(f"migration {revision!r} is unknown: valid are {', '.join(_revisions())}")
+
+
+def _must_know(target: Database, found: str | None) -> None:
+    if found is not None and found not in _revisions():
         raise StoreUnavailableError(
-            f"{target.place} is at migration {revision}, which this version (up to {HEAD}) does not know: "
-            "upgrade ire-otel"
+            f"{target.place} is at migration {found}, which this version (up to {HEAD}) does not know: upgrade ire-otel"
         )
 
 
