@@ -1,1 +1,1 @@
-"""What tracing a research run costs, beside what bare OpenTelemetry costs for the same content: `python -m benchmarks`."""
+"""What tracing a research run costs, beside bare OpenTelemetry with the same content: `python -m benchmarks`."""

@@ -22,9 +22,7 @@ class Ire:
     def record(self) -> None:
         """Record the reference run."""
         self._runs += 1
-        with ire_otel.run(
-            reference.QUERY, project_name=reference.PROJECT, report_type=reference.REPORT_TYPE
-        ) as trace:
+        with ire_otel.run(reference.QUERY, project_name=reference.PROJECT, report_type=reference.REPORT_TYPE) as trace:
             for stage in reference.STAGES:
                 with ire_otel.stage(stage.name, component=stage.component) as open_stage:
                     _record_stage(open_stage, stage)

@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from time import perf_counter_ns, process_time_ns, thread_time_ns
+from time import perf_counter_ns, process_time_ns, sleep, thread_time_ns
 
 import msgspec
 
@@ -11,12 +11,15 @@ from benchmarks.batch import Batch
 from benchmarks.contender import Contender
 from benchmarks.ire import Ire
 
+PAUSE = 0.003
+"""Seconds after each paced run, for all contenders alike: real runs do not follow each other on a warm cache."""
+
 
 class Turn(msgspec.Struct, frozen=True, kw_only=True):
     """What one turn of a contender cost; times in microseconds."""
 
     caller: list[float]
-    """Wall time on the calling thread, one a run, each run settled before the next begins."""
+    """Wall time on the calling thread, one a run, each run settled, and a pause made, before the next begins."""
     caller_cpu: list[float]
     """CPU time of the calling thread, for the same runs."""
     busy_caller: list[float]
@@ -27,10 +30,11 @@ class Turn(msgspec.Struct, frozen=True, kw_only=True):
 
 def turn(contender: Contender, runs: int) -> Turn:
     """Do `runs` runs with a pause after each, then as many without, and take what was written away."""
-    spaced = []
+    paced = []
     for _ in range(runs):
-        spaced.append(_timed(contender))
+        paced.append(_timed(contender))
         contender.settle()
+        sleep(PAUSE)
     contender.clean()
     began = process_time_ns()
     busy = [_timed(contender) for _ in range(runs)]
@@ -38,8 +42,8 @@ def turn(contender: Contender, runs: int) -> Turn:
     process_cpu = (process_time_ns() - began) / runs / 1000
     contender.clean()
     return Turn(
-        caller=[wall for wall, _ in spaced],
-        caller_cpu=[cpu for _, cpu in spaced],
+        caller=[wall for wall, _ in paced],
+        caller_cpu=[cpu for _, cpu in paced],
         busy_caller=[wall for wall, _ in busy],
         process_cpu=process_cpu,
     )

@@ -14,7 +14,7 @@ REPORT_TYPE = "market_research"
 DECISIONS_PER_STAGE = 8
 EVIDENCE_ITEMS = 50
 PROMPT_BYTES = 120_000
-PRINCIPLES = tuple([*(f"META-{number}" for number in range(1, 14)), *(f"MR-{number}" for number in range(1, 9))])
+PRINCIPLES = (*(f"META-{number}" for number in range(1, 14)), *(f"MR-{number}" for number in range(1, 9)))
 
 
 class Decision(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,8 +63,8 @@ def _decision(stage: str, number: int) -> Decision:
         kind=f"{stage}_choice_{number}",
         what=f"take option {number} of the {stage} stage, the narrow reading of the brief",
         why=(
-            f"Option {number} answers the part of the query that names small manufacturers, and its sources are younger "
-            "than the eighteen months that the rubric asks for; the broader reading scored lower on specificity."
+            f"Option {number} answers the part of the query that names small manufacturers, and its sources are "
+            "younger than the eighteen months that the rubric asks for; the broad reading scored lower on specificity."
         ),
         confidence=round(0.55 + number * 0.05, 2),
         alternatives=["broad reading of the brief (0.31)", "ask the user to clarify (0.12)"],
@@ -105,7 +105,7 @@ def _score(number: int, principle: str) -> Score:
         principle=principle,
         name=f"Principle {principle}",
         score=float(1 + number % 3),
-        feedback=f"{number % 5} of 12 sections fall short of what {principle} asks for; the weakest is section {number}.",
+        feedback=f"{number % 5} of 12 sections fall short of {principle}; the weakest is section {number}, on prices.",
     )
 
 

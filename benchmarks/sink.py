@@ -5,7 +5,10 @@ It prints its URL when it is ready; GET answers with the number of spans so far.
 
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest, ExportTraceServiceResponse
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
 
 _ACCEPTED = ExportTraceServiceResponse().SerializeToString()
 
@@ -14,7 +17,7 @@ class _Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     spans = 0
 
-    def do_POST(self) -> None:  # noqa: N802 # the name that http.server calls
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         self._answer(_ACCEPTED, "application/x-protobuf")
         _Receiver.spans += sum(
@@ -23,7 +26,7 @@ class _Receiver(BaseHTTPRequestHandler):
             for scope in resource.scope_spans
         )
 
-    def do_GET(self) -> None:  # noqa: N802 # as do_POST
+    def do_GET(self) -> None:
         self._answer(str(_Receiver.spans).encode(), "text/plain")
 
     def _answer(self, content: bytes, content_type: str) -> None:

@@ -43,7 +43,7 @@ PIPELINE = textwrap.dedent(r"""
                 ire_otel.decide("prompt_construction", what=f"prompt {attempt}", why="the rubric asks for sources")
             with ire_otel.stage("quality_gate") as gate:
                 gate.score("META-1", 3, name="No Generics", feedback="specific throughout")
-                gate.score("META-12", score, name="Source Attribution", feedback="claims lack citations")
+                gate.score("META-12", score, name="Source Attribution", feedback="claims lack citations, " * 20)
                 gate.verdict(passed=attempt == 2, overall_score=1.0 + score / 2, threshold=2.0)
             run.record_iteration({"iteration": attempt, "quality_gate_result": "PASS" if attempt == 2 else "FAIL",
                                   "overall_score": 1.0 + score / 2, "gaps": ["META-12"] if attempt == 1 else []})

@@ -6,6 +6,7 @@ import sys
 import time
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -74,7 +75,7 @@ def test_upgrade_downgrade_upgrade(empty_database_url: str) -> None:
     assert {"traces", "trace_quality_gaps", "projects"} <= migrated
     assert migrate.current(target) == migrate.HEAD
     migrate.downgrade(target)
-    assert _names(target) == before | {migrate.VERSION_TABLE}
+    assert _names(target) == before
     assert migrate.current(target) is None
     migrate.upgrade(target)
     assert _names(target) == migrated
@@ -106,7 +107,7 @@ def test_the_printed_sql_makes_and_removes_the_same(empty_database_url: str) -> 
     with engine(target).connect() as connection:
         by_hand = _schema(connection)
     _execute_script(target, migrate.sql(dialect, start=migrate.HEAD, end="base"))
-    assert "traces" not in _names(target)
+    assert _names(target) <= {"projects"}
     migrate.upgrade(target)
     with engine(target).connect() as connection:
         assert _schema(connection) == by_hand
@@ -207,6 +208,28 @@ def test_ids_are_uuids(database_url: str) -> None:
         ids = connection.scalars(sa.select(tables.traces.c.id)).all()
     assert len(set(ids)) == 50
     assert all(str(UUID(made)) == made and UUID(made).version == 4 for made in ids)
+
+
+def test_the_command_line_migrates_and_says_what_it_did(sqlite_url: str) -> None:
+    """`ire-otel db`: one line for each command; errors are one line on stderr, with exit code 2 for bad usage."""
+    assert _db("downgrade", "base", "--yes", url=sqlite_url) == (0, "is at migration none now\n", "")
+    assert _db("current", url=sqlite_url) == (0, "none (the newest is 0001: run `ire-otel db upgrade`)\n", "")
+    assert _db("upgrade", url=sqlite_url) == (0, "is at migration 0001 now (before: none)\n", "")
+    assert _db("upgrade", url=sqlite_url) == (0, "is at migration 0001 already\n", "")
+    code, output, errors = _db("downgrade", "77", "--yes", url=sqlite_url)
+    assert (code, output) == (2, "")
+    assert errors == "ire-otel: migration '77' is unknown: valid are base, 0001\n"
+    code, output, _ = _db("sql", "--dialect", "sqlite")
+    assert (code, output) == (0, migrate.sql("sqlite"))
+
+
+def _db(*arguments: str, url: str | None = None) -> tuple[int, str, str]:
+    """Run `ire-otel db`; the place of the database is left out of what it says."""
+    program = Path(sys.executable).with_name("ire-otel")
+    given = [] if url is None else ["--database-url", url]
+    ended = subprocess.run([program, "db", *arguments, *given], check=False, capture_output=True, text=True)
+    output = ended.stdout if url is None else ended.stdout.replace(f"{database(url).place} ", "")
+    return ended.returncode, output, ended.stderr
 
 
 def _schema(connection: sa.Connection) -> list[list[tuple[Any, ...]]]:

@@ -241,6 +241,15 @@ def test_a_transaction_pooler_is_recognised(url: str, pooler: str, pooled: bool)
     assert database(url, pooler).transaction_pooler is pooled
 
 
+def test_an_unknown_connection_option_refuses_no_row() -> None:
+    """What is wrong with the connection is not held against the run."""
+    with (
+        closing(RunStore("postgresql://u:p@127.0.0.1:1/d?no_such_option=1")) as store,
+        pytest.raises(StoreUnavailableError, match="no_such_option"),
+    ):
+        store.save([row(sample_document(), LOCATION)])
+
+
 def test_nothing_is_prepared_behind_a_transaction_pooler(postgres_url: str) -> None:
     """Rows are written without a prepared statement staying on the server connection."""
     with closing(RunStore(postgres_url, "transaction")) as store:

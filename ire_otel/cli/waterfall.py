@@ -247,10 +247,11 @@ def _scores(attempt: Attempt, *, full: bool) -> Iterator[RenderableType]:
     threshold = "" if attempt.threshold is UNSET else f" (threshold {attempt.threshold})"
     counts = f"  {_counted(len(scores), 'principle')}, {_counted(len(attempt.gaps or ()), 'gap')}"
     yield Text.assemble(("scores ", "bold"), _verdict(attempt), threshold, counts)
-    table = Table.grid(padding=(0, 1))
+    table = Table.grid(padding=(0, 1), expand=True)
     for _ in ("mark", "score", "id", "name"):
         table.add_column(no_wrap=True)
-    table.add_column(no_wrap=not full, overflow="fold" if full else "ellipsis")
+    # The ratio gives the feedback what the others leave; without it a long one would squeeze them out.
+    table.add_column(no_wrap=not full, overflow="fold" if full else "ellipsis", ratio=1)
     for score in scores:
         table.add_row(*_score_cells(score))
     yield Padding(table, (0, 0, 0, _INDENT), expand=False)

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import exc
 
 from ire_otel.db.engine import Database
-from ire_otel.errors import IreOtelError, RowRefusedError, StoreError, StoreUnavailableError
+from ire_otel.errors import IreOtelError, RowRefusedError, StoreUnavailableError
 
 _CONTENT_STATES = ("22", "23", "54")
 """SQLSTATE classes: data exception, integrity constraint violation, program limit exceeded."""
@@ -21,28 +21,31 @@ _CONTENT_ERRORS = ("DataError", "IntegrityError", "ProgrammingError", "NotSuppor
 
 @contextmanager
 def wrapped(target: Database) -> Iterator[None]:
-    """Turn every error of driver and operating system into a StoreError that names the place and the remedy."""
+    """Turn every error of driver and operating system into a StoreUnavailableError; not for writing rows."""
     try:
         yield
     except IreOtelError:
         raise
     except Exception as error:
-        raise failure(error, target) from error
+        raise unavailable(error, target) from error
 
 
-def failure(error: Exception, target: Database) -> StoreError:
-    """Give the error to raise for `error`: RowRefusedError for its content, else StoreUnavailableError."""
+def refusal(error: Exception, target: Database) -> RowRefusedError:
+    """Give the error for a row that the database refused for its content."""
+    made = RowRefusedError(f"{target.place} refused a row for its content: {_reason(_driver_error(error))}")
+    made.__cause__ = error
+    return made
+
+
+def unavailable(error: Exception, target: Database) -> StoreUnavailableError:
+    """Give the error for a database that could not do what was asked: where it is, why, and the remedy."""
     original = _driver_error(error)
-    reason = (str(original).strip().splitlines() or [type(original).__name__])[0]
-    if is_about_content(original):
-        return RowRefusedError(f"{target.place} refused a row for its content: {reason}")
+    reason = _reason(original)
     state = getattr(original, "sqlstate", None) or ""
     if is_missing_table(original):
         return StoreUnavailableError(f"{target.place} lacks our tables ({reason}): run `ire-otel db upgrade`")
     if state == _EXISTS_STATE or "already exists" in reason:
-        return StoreUnavailableError(
-            f"{target.place} has tables of these names that are not ours ({reason}): name another database"
-        )
+        return StoreUnavailableError(f"{target.place} has a table that is not ours ({reason}): name another database")
     return StoreUnavailableError(f"{target.place} cannot be used ({reason}): {_remedy(target, state, reason)}")
 
 
@@ -64,6 +67,10 @@ def is_missing_table(error: Exception) -> bool:
 
 def _driver_error(error: Exception) -> Any:
     return error.orig if isinstance(error, exc.DBAPIError) and error.orig else error
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _remedy(target: Database, state: str, reason: str) -> str:

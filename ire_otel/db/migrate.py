@@ -26,6 +26,7 @@ VERSION_TABLE: Final = "ire_otel_alembic_version"
 DIALECTS: Final = ("sqlite", "postgresql")
 
 _VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(VERSION_TABLE))
+_DROP_VERSIONS: Final = sa.DDL(f"DROP TABLE {VERSION_TABLE}")  # type: ignore[no-untyped-call] # SQLAlchemy annotates it not
 _LOCK: Final = 0x6972655F6F74656C
 """Key of the Postgres advisory lock that only one upgrade holds; spells ire_otel."""
 
@@ -51,6 +52,8 @@ def downgrade(target: Database, revision: str = "base") -> None:
     with wrapped(target), _locked(target) as connection:
         _must_know(target, _revision(connection))
         _run("downgrade", connection, revision)
+        if revision == "base":
+            connection.execute(_DROP_VERSIONS)
 
 
 def current(target: Database) -> str | None:
@@ -81,6 +84,8 @@ def sql(dialect: str, *, start: str = "base", end: str = HEAD) -> str:
     known = _revisions()
     step = command.downgrade if known.index(end) < known.index(start) else command.upgrade
     step(config, f"{start}:{end}", sql=True)
+    if end == "base":
+        output.write(f"{_DROP_VERSIONS.statement};\n")
     return output.getvalue()
 
 

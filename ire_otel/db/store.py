@@ -14,7 +14,7 @@ from sqlalchemy.sql.dml import Insert
 
 from ire_otel.db import tables
 from ire_otel.db.engine import Database, database, engine
-from ire_otel.db.failures import failure, is_about_content, wrapped
+from ire_otel.db.failures import is_about_content, refusal, unavailable, wrapped
 from ire_otel.db.migrate import ensure_current
 from ire_otel.db.types import JsonObject, TextList
 from ire_otel.errors import IreOtelError, RowRefusedError
@@ -45,15 +45,17 @@ class RunStore:
 
         What people set (`flagged_for_review`, `review_notes`) and `created_at` are never touched. Returns the runs that
         the database refused for their content, by trace_id; the others are saved all the same.
-        Raises StoreUnavailableError: nothing of what was given is saved.
+        Raises StoreUnavailableError; the same rows may then be given again.
         """
+        if not rows:
+            return {}
         latest = list({row.run.trace_id: row for row in rows}.values())
         with self._lock:
-            refusal = self._write(latest)
-            if refusal is None:
+            rejected = self._write(latest)
+            if rejected is None:
                 return {}
             if len(latest) == 1:
-                return {latest[0].run.trace_id: refusal}
+                return {latest[0].run.trace_id: rejected}
             refused = {row.run.trace_id: self._write([row]) for row in latest}
         return {trace_id: error for trace_id, error in refused.items() if error is not None}
 
@@ -74,9 +76,9 @@ class RunStore:
         except Exception as error:
             if is_about_content(error):
                 self._roll_back()
-                return _refusal(error, self.database)
+                return refusal(error, self.database)
             self._drop_connection()
-            raise failure(error, self.database) from error
+            raise unavailable(error, self.database) from error
         return None
 
     def _connect(self) -> sa.PoolProxiedConnection:
@@ -94,12 +96,6 @@ class RunStore:
             # What is broken may refuse even to close.
             with suppress(Exception):
                 connection.close()
-
-
-def _refusal(error: Exception, target: Database) -> RowRefusedError:
-    refusal = RowRefusedError(str(failure(error, target)))
-    refusal.__cause__ = error
-    return refusal
 
 
 class _Statements:

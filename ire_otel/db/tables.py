@@ -25,7 +25,7 @@ metadata = MetaData()
 projects = Table(
     "projects",
     metadata,
-    Column("id", Uuid, primary_key=True, server_default=RandomUuid()),
+    Column("id", Uuid, primary_key=True),
     Column("name", Text, nullable=False),
 )
 """Made only where the database has none; a host's own has further columns, and ire-otel never writes to either."""
