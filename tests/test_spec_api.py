@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 import pytest
 
@@ -184,7 +185,8 @@ def test_with_tracing_off_every_method_does_nothing() -> None:
     """`enabled=False`, or the project's own setting: same calls, no file, no row, nothing in a run around it."""
     ire_otel.configure(projects={"quiet": {"enabled": False}})
     with ire_otel.run(query="outer", project_name="loud"):
-        for way in ({"enabled": False}, {"project_name": "quiet"}):
+        ways: list[dict[str, Any]] = [{"enabled": False}, {"project_name": "quiet"}]
+        for way in ways:
             trace = TraceContext.start(**way)
             assert TraceContext.current() is trace
             trace.intent = "validating"
