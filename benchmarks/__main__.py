@@ -51,10 +51,8 @@ def main() -> None:
 
 def _measure(rounds: int) -> list[dict[str, Turn]]:
     with contest() as contenders:
-        for _ in range(WARM_UP_ROUNDS):
-            contenders.round(RUNS)
-        progress = track(range(rounds), "measuring", console=Console(stderr=True), transient=True)
-        return [contenders.round(RUNS) for _ in progress]
+        progress = track(range(WARM_UP_ROUNDS + rounds), "measuring", console=Console(stderr=True), transient=True)
+        return [contenders.round(RUNS) for _ in progress][WARM_UP_ROUNDS:]
 
 
 def _surroundings() -> dict[str, Any]:

@@ -21,11 +21,12 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     at_most: float
 
 
-TITLES = {"bare": "bare OpenTelemetry", "ire": "ire-otel", "batch": "OTel batch + OTLP/HTTP"}
+TITLES = {"bare": "bare OTel", "ire": "ire-otel", "batch": "OTel batch + OTLP"}
 MEASURES: dict[str, Measure] = {
     "caller, wall": lambda turn: median(turn.caller),
+    "caller, wall, p95": lambda turn: quantiles(turn.caller, n=20)[18],
     "caller, CPU": lambda turn: median(turn.caller_cpu),
-    "caller, wall, no pauses": lambda turn: median(turn.busy_caller),
+    "caller, no pauses": lambda turn: median(turn.busy_caller),
     "process, CPU": lambda turn: turn.process_cpu,
 }
 TARGETS = (
@@ -36,19 +37,16 @@ TARGETS = (
 
 def table(rounds: Rounds) -> Table:
     """Lay out medians, the middle half of the rounds, and the ratios to both of OpenTelemetry's contenders."""
-    made = Table(title=f"one research run, in microseconds; {len(rounds)} rounds, median [middle half]")
-    for column in ("", "", "µs a run", "× bare", "× batch"):
-        made.add_column(column, justify="left" if not column else "right")
+    made = Table(title=f"one research run, in µs: {len(rounds)} rounds", title_justify="left")
+    for column in ("", "", "median", "middle half", "× bare", "× batch"):
+        made.add_column(column, justify="right" if column else "left", no_wrap=True)
     for what, measure in MEASURES.items():
         for name, title in TITLES.items():
-            cells = [_spread([measure(turns[name]) for turns in rounds], "{:,.0f}")]
-            cells += [_spread(_ratios(rounds, measure, name, other), "{:.2f}") for other in ("bare", "batch")]
-            made.add_row(what if name == "bare" else "", title, *cells)
+            low, middle, high = quantiles([measure(turns[name]) for turns in rounds], n=4)
+            ratios = [f"{median(_ratios(rounds, measure, name, other)):.2f}" for other in ("bare", "batch")]
+            label = what if name == "bare" else ""
+            made.add_row(label, title, f"{middle:,.0f}", f"{low:,.0f} – {high:,.0f}", *ratios)
         made.add_section()
-    for name, title in TITLES.items():
-        calls = [time for turns in rounds for time in turns[name].caller]
-        worst = quantiles(calls, n=100)[98]
-        made.add_row("caller, wall, p99" if name == "bare" else "", title, f"{worst:,.0f}")
     return made
 
 
@@ -62,8 +60,3 @@ def verdicts(rounds: Rounds) -> Iterator[str]:
 
 def _ratios(rounds: Rounds, measure: Measure, name: str, other: str) -> list[float]:
     return [measure(turns[name]) / measure(turns[other]) for turns in rounds]
-
-
-def _spread(numbers: Sequence[float], form: str) -> str:
-    low, middle, high = quantiles(numbers, n=4)
-    return f"{form.format(middle)} [{form.format(low)} … {form.format(high)}]"

@@ -158,6 +158,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     """Spans and events that the document was made from."""
     source: str = "runlog"
     """Where those came from: runlog, sdk or otlp. The only field that may differ between ways to one document."""
+    foreign_spans: str | UnsetType = UNSET
+    """`sampled` where a sampler of the application may have kept spans of others out of the run."""
     recovered: bool | UnsetType = UNSET
     """True where the document was made from the journal of a process that died."""
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from opentelemetry import baggage
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
+from opentelemetry.sdk.trace.sampling import ALWAYS_ON, DEFAULT_ON, Decision, Sampler, SamplingResult
 from opentelemetry.trace import get_current_span
 
 from ire_otel import semconv
@@ -139,6 +139,12 @@ class RunSampler(Sampler):
     def get_description(self) -> str:
         """Name both."""
         return f"RunSampler({self.inner.get_description()})"
+
+
+def keeps_everything(sampler: Sampler) -> bool:
+    """Tell whether a provider's sampler drops nothing; tracers handed out before we came keep that one, unwrapped."""
+    inner = sampler.inner if isinstance(sampler, RunSampler) else sampler
+    return inner.get_description() in {ALWAYS_ON.get_description(), DEFAULT_ON.get_description()}
 
 
 _attached: list[RunProcessor] = []

@@ -19,6 +19,7 @@ from ire_otel.errors import ConfigurationError
 from ire_otel.processor import RunProcessor
 from ire_otel.recording import host
 from ire_otel.recording.guard import logger, warn_once
+from ire_otel.recording.process import Clock, anchored_clock
 from ire_otel.settings import Settings
 from ire_otel.worker import RecordExporter, Worker
 
@@ -65,11 +66,13 @@ class Runtime:
         self._tracer: Tracer | None = None
         self._provider: TracerProvider | None = None
         self.private = False
+        self.foreign_spans: str | None = None
         if self._enabled:
             self._attach(*_provider(provider, may_set_global=may_set_global))
 
     def _attach(self, provider: TracerProvider, private: bool) -> None:  # noqa: FBT001 # from one function's pair
         self._provider, self.private = provider, private
+        self.foreign_spans = None if private or processor.keeps_everything(provider.sampler) else "sampled"
         processor.attach(self.processor, provider)
         self._tracer = provider.get_tracer(semconv.SCOPE, version("ire-otel"))
         for entry_point in self._others.values():
@@ -88,6 +91,10 @@ class Runtime:
             self._detach_forwarding()
             self._attach(*_provider(None, may_set_global=False))
         return cast("Tracer", self._tracer)
+
+    def clock(self) -> Clock:
+        """Give a clock that is wall time now and never jumps."""
+        return anchored_clock()
 
     def resource(self) -> Mapping[str, Any]:
         """Give the resource attributes of the provider."""
@@ -139,14 +146,18 @@ _lock = threading.RLock()
 
 def configure(
     *, tracer_provider: TracerProvider | None = None, steps: Iterable[Step] = (), **overrides: Any
-) -> Runtime:
-    """Configure on purpose: sets OpenTelemetry's global provider where the application has set none."""
+) -> None:
+    """Configure on purpose: sets OpenTelemetry's global provider where the application has set none.
+
+    While a test captures runs the settings are only checked, so that an application under test may configure.
+    """
     chosen = settings.load(overrides)
     with _lock:
+        if not isinstance(host.installed(), Runtime | None):
+            return
         made = Runtime(chosen, tuple(steps), tracer_provider, may_set_global=True)
         shutdown(chosen.shutdown_timeout)
         host.install(made)
-    return made
 
 
 def configure_at_first_run() -> Runtime:

@@ -1,9 +1,11 @@
 """Exporters: chosen by configuration, each on its own thread, and ResearchExporter under any span processor."""
 
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -192,3 +194,23 @@ def test_steps_run_before_anything_is_written(caplog: pytest.LogCaptureFixture) 
     assert "withheld" in str(made.stages["broken"].outputs)
     assert "text" not in str(made.stages["broken"].decisions[0].what)
     assert "step" in caplog.text
+
+
+def test_the_row_agrees_with_the_file_in_every_column() -> None:
+    """What the database holds of a run is what its file says."""
+    import msgspec
+
+    from ire_otel.row import RunRow, row
+
+    reference_run()
+    made = document()
+    (stored,) = rows()
+    expected = row(made, stored["trace_file_path"]).run
+    for field in msgspec.structs.fields(RunRow):
+        said = getattr(expected, field.name)
+        kept = stored[field.name]
+        if isinstance(said, dict | list):
+            kept = json.loads(kept)
+        elif isinstance(said, datetime):
+            kept = datetime.fromisoformat(kept)
+        assert kept == said, field.name

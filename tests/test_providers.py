@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import UNSET
 from opentelemetry import context, trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -79,7 +80,8 @@ def test_an_applications_limits_do_not_touch_the_document(provider: TracerProvid
             ire_otel.decide("scored", what=number, why="each")
     made = document()
     assert [taken.what for taken in made.stages["collection"].decisions] == list(range(1_000))
-    assert made.metadata.dropped is not None
+    assert made.metadata.dropped is UNSET
+    assert made.metadata.foreign_spans is UNSET
 
 
 @pytest.mark.parametrize("sampler", [ALWAYS_OFF, ParentBased(ALWAYS_OFF), TraceIdRatioBased(0.0)])
@@ -96,6 +98,7 @@ def test_sampling_never_loses_a_run_nor_what_is_inside_it(sampler: Any, exporter
     document_made = document()
     assert decisions(document_made, "intake") == ["kept"]
     assert document_made.metadata.records == 4  # run, stage, decision, the foreign span
+    assert document_made.metadata.foreign_spans == "sampled"  # a tracer handed out earlier would have kept the sampler
     assert exporter.get_finished_spans() == ()
 
 

@@ -1,7 +1,7 @@
 """The trace file: written whole or not at all."""
 
 import os
-import tempfile
+import secrets
 from pathlib import Path
 
 from ire_otel import reader
@@ -17,16 +17,15 @@ def write(path: Path, data: bytes, records: int) -> bool:
     if path.exists() and _records_in(path) > records:
         return False
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.stem}.", suffix=".tmp", dir=path.parent)
+    temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-            os.fchmod(file.fileno(), _FILE_MODE)
-        Path(temporary).replace(path)
+        temporary.replace(path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     return True
 
@@ -36,12 +35,3 @@ def _records_in(path: Path) -> int:
         return reader.decode(path.read_bytes(), str(path)).metadata.records
     except (TraceFileError, OSError):
         return 0  # what cannot be read is no document that a write could harm
-
-
-def _default_mode() -> int:
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask
-
-
-_FILE_MODE = _default_mode()

@@ -189,6 +189,7 @@ def _metadata(records: RunRecords, events: RunEvents, source: str) -> Metadata:
         resource={name: values.decode(value) for name, value in sorted(head.resource.items())},
         records=sum(1 + len(span.events) for span in every),
         source=source,
+        foreign_spans=_set(text(head.attributes.get(semconv.RUN_FOREIGN_SPANS))),
     )
 
 

@@ -92,7 +92,13 @@ class RubricLoader(ire_otel.TracingComponent):
         """The decisions and outputs of this component."""
         return {
             "decisions": ["rubric_loaded", "intent_activation", "intent_deactivation", "gate_threshold"],
-            "outputs": ["total_principles", "activated_count", "deactivated_count", "critical_principles"],
+            "outputs": [
+                "total_principles",
+                "activated_count",
+                "deactivated_count",
+                "critical_principles",
+                "principle_list",
+            ],
         }
 
     def load(self, brief: Brief, report_type: str) -> Rubric:

@@ -100,7 +100,8 @@ class EvidenceQualityScorer(ire_otel.TracingComponent):
 
     def get_trace_schema(self) -> dict[str, Any]:
         """The decisions that this component takes."""
-        return {"decisions": ["score_weights", "score_calculation", "tier_assignment", "filter_decision"]}
+        rules = ["filter_off_topic", "filter_low_quality", "filter_document_limit", "filter_duplicate"]
+        return {"decisions": ["score_weights", "score_calculation", "tier_assignment", "filter_decision", *rules]}
 
     def score(self, hits: Sequence[Hit], brief: Brief) -> list[Evidence]:
         """The hits with their scores, best composite first."""

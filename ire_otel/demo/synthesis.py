@@ -1,6 +1,6 @@
 """Write the report from the evidence: by extraction, or by a model behind an OpenAI-compatible endpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -18,6 +18,11 @@ from ire_otel.demo.text import stem
 
 EXTRACTIVE = "extractive"
 """The name of the engine's own writer in traces, where a model's name would stand."""
+TRACE_SCHEMA: Mapping[str, Sequence[str]] = {
+    "decisions": ["sentence_selection", "section_outline", "prompt_construction", "rubric_injection", "model_selection"],
+    "outputs": ["report_length_chars", "sources_cited", "sections_generated", "sentences"],
+}
+"""What `synthesize_report` records, as a TracingComponent's `get_trace_schema` says it."""
 _SUMMARY_QUOTES = 3
 
 

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from typing import Any, Final, ParamSpec, TypeVar
 
+from ire_otel.recording.host import installed
 from ire_otel.settings import raises_errors
 
 P = ParamSpec("P")
@@ -23,7 +24,7 @@ _given_lock = threading.Lock()
 def internal_error(doing: str) -> None:
     """Handle the exception being handled now: tracing must never break the run it watches."""
     error = sys.exception()
-    if error is not None and raises_errors():
+    if error is not None and _raises():
         raise error
     level = logging.ERROR if _first(f"error:{doing}") else logging.DEBUG
     logger.log(level, "ire-otel failed while %s; the run goes on", doing, exc_info=error)
@@ -51,6 +52,11 @@ def guarded(doing: str, otherwise: Callable[[], Any] = lambda: None) -> Callable
         return wrapper
 
     return decorate
+
+
+def _raises() -> bool:
+    host = installed()
+    return raises_errors() or (host is not None and host.settings.raise_errors)
 
 
 def _first(key: str) -> bool:

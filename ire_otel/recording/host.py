@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.trace import Tracer
 
+    from ire_otel.recording.process import Clock
     from ire_otel.recording.run import Trace
     from ire_otel.records import ExportOutcome
     from ire_otel.runlog import RunLog
@@ -21,6 +22,8 @@ class Host(Protocol):
     """The configured runtime, as recording sees it."""
 
     settings: Settings
+    foreign_spans: str | None
+    """`sampled` where spans of others may be missing from runs, None otherwise."""
 
     def records(self, project: str | None) -> bool:
         """Tell whether runs of `project` are traced."""
@@ -28,6 +31,10 @@ class Host(Protocol):
 
     def tracer(self) -> Tracer:
         """Give the tracer that makes run and stage spans."""
+        ...
+
+    def clock(self) -> Clock:
+        """Give the clock of a new run; its stages and child runs share it."""
         ...
 
     def resource(self) -> Mapping[str, Any]:

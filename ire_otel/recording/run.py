@@ -15,7 +15,7 @@ from ire_otel.recording.calls import StageCalls, recorded, with_unknown
 from ire_otel.recording.component import name_of
 from ire_otel.recording.guard import warn_once
 from ire_otel.recording.live import LiveView
-from ire_otel.recording.process import Clock, anchored_clock, identity, next_seq
+from ire_otel.recording.process import Clock, identity, next_seq
 from ire_otel.recording.scope import Scope, context_of, current, enter, leave
 from ire_otel.recording.span import RecordedSpan, described, parent_span_id, safe_name, start_span
 from ire_otel.recording.stage import ClosedStage, Stage
@@ -95,7 +95,7 @@ class Trace(RecordedSpan, LiveView):
         """Start the run's span; `ire_otel.run` is the way to one. `about` holds attributes; None is left out."""
         enclosing = current()
         parent = enclosing.trace if enclosing is not None and enclosing.trace.recording else None
-        self.clock = parent.clock if parent else anchored_clock()
+        self.clock = parent.clock if parent else host.clock()
         self.tracer = host.tracer()
         self.process = identity.id
         self.project_name = project_name
@@ -125,6 +125,7 @@ class Trace(RecordedSpan, LiveView):
         given = {
             semconv.PROCESS: self.process,
             semconv.PROJECT_NAME: self.project_name,
+            semconv.RUN_FOREIGN_SPANS: self._host.foreign_spans,
             semconv.RUN_PARENT_ID: parent.trace_id if parent else None,
             semconv.RUN_STATUS: "in_progress",
             semconv.SCHEMA: semconv.SCHEMA_VERSION,
