@@ -141,10 +141,18 @@ class RunSampler(Sampler):
         return f"RunSampler({self.inner.get_description()})"
 
 
+_KEEP_EVERYTHING = {
+    sampler.get_description()  # type: ignore[no-untyped-call] # as below
+    for sampler in (ALWAYS_ON, DEFAULT_ON)
+}
+
+
 def keeps_everything(sampler: Sampler) -> bool:
     """Tell whether a provider's sampler drops nothing; tracers handed out before we came keep that one, unwrapped."""
     inner = sampler.inner if isinstance(sampler, RunSampler) else sampler
-    return inner.get_description() in {ALWAYS_ON.get_description(), DEFAULT_ON.get_description()}
+    # A sampler is known by its description alone: the default one is made anew for every provider.
+    description: str = inner.get_description()  # type: ignore[no-untyped-call] # the SDK gives it no type
+    return description in _KEEP_EVERYTHING
 
 
 _attached: list[RunProcessor] = []

@@ -45,6 +45,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of single projects, by project name."""
     otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
     """How the `otlp` exporter talks; also OTEL_EXPORTER_OTLP_PROTOCOL. Its address is OTEL_EXPORTER_OTLP_ENDPOINT."""
+    link_reports: bool = False
+    """True: a finished run goes into the frontmatter of the Markdown report that its outputs.report_path names."""
     finish_timeout: float = 5.0
     """Seconds that `finish` waits for file and row."""
     shutdown_timeout: float = 30.0

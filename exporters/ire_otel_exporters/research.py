@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ire_otel import assembly, processor, settings
+from ire_otel import assembly, processor, report, settings
 from ire_otel.db.store import RunStore
 from ire_otel.errors import RowRefusedError, StoreError
 from ire_otel.records import ExportOutcome, SpanRecord
@@ -109,12 +109,16 @@ class ResearchExporter(SpanExporter):
         except Exception as error:
             logger.exception("run %s could not be assembled", run_id)
             return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error)), None
+        again = path.exists()
         try:
-            trace_file.write(path, assembly.encode(document), document.metadata.records)
+            newest = trace_file.write(path, assembly.encode(document), document.metadata.records)
         except OSError as error:
             reason = f"cannot write {path}: {error.strerror}"
             logger.error("%s; the run's row says so", reason)  # noqa: TRY400 # the cause is the system's, in one line
             return ExportOutcome(trace_id=run_id, file_error=reason), row(document, None)
+        # What came over the network must not choose which file of this machine changes.
+        if newest and self._settings.link_reports and source != "otlp":
+            _link(document, again=again)
         return ExportOutcome(trace_id=run_id, file_path=str(path)), made
 
     def _save(self, rows: list[Row]) -> dict[str, dict[str, str]]:
@@ -144,6 +148,16 @@ def _load_settings() -> settings.Settings:
     for problem in problems:
         logger.error("%s; ire-otel goes on without it", problem)
     return chosen
+
+
+def _link(document: TraceDocument, *, again: bool) -> None:
+    try:
+        report.link_output(document, again=again)
+    except report.ReportLinkError as error:
+        logger.error("%s; its trace file is written", error)  # noqa: TRY400 # the cause is named, in one line
+    except Exception:
+        # Neither may a report's content keep the run's row from being written.
+        logger.exception("the report of run %s could not be linked", document.trace_id)
 
 
 def _with_notes(document: TraceDocument, notes: Sequence[str]) -> TraceDocument:

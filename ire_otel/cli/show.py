@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from ire_otel import settings
+from ire_otel import report, settings
 from ire_otel.cli import terminal
 from ire_otel.errors import IreOtelError, TraceFileError
 from ire_otel.model import StageTrace, TraceDocument
@@ -18,7 +18,11 @@ LAST = "last"
 
 def show(
     trace_id: Annotated[
-        str, typer.Argument(help="The run's trace_id, or enough of its beginning or of its hex digits, or `last`.")
+        str,
+        typer.Argument(
+            help="The run's trace_id, or enough of its beginning or of its hex digits, or its report's .md file, or "
+            "`last`."
+        ),
     ] = LAST,
     stage: Annotated[str | None, typer.Option(help="Only this stage, with everything it recorded.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the trace document (or the stage) as JSON.")] = False,
@@ -26,7 +30,7 @@ def show(
     """Show one run: its stages in time, what each decided and why, evidence, scores and iterations."""
     from ire_otel.reader import decode
 
-    path = trace_file(trace_id, settings.load())
+    path = trace_file(_run_of(trace_id), settings.load())
     data = _read(path)
     document = decode(data, str(path))
     chosen = None if stage is None else _stage(document, stage)
@@ -39,6 +43,17 @@ def show(
 
         picture = waterfall.overview(document) if stage is None else waterfall.stage_in_full(document, stage)
         terminal.console().print(picture)
+
+
+def _run_of(wanted: str) -> str:
+    """Give the run that made the report `wanted`; what is no report's name is a run's."""
+    path = Path(wanted)
+    if not report.is_markdown(path):
+        return wanted
+    named = report.trace_id_of(path)
+    if named is None:
+        raise TraceFileError(f"report {path} names no run: set link_reports, or call ire_otel.link_report")
+    return named
 
 
 def trace_file(wanted: str, chosen: Settings) -> Path:

@@ -19,7 +19,13 @@ from ire_otel.demo.text import stem
 EXTRACTIVE = "extractive"
 """The name of the engine's own writer in traces, where a model's name would stand."""
 TRACE_SCHEMA: Mapping[str, Sequence[str]] = {
-    "decisions": ["sentence_selection", "section_outline", "prompt_construction", "rubric_injection", "model_selection"],
+    "decisions": [
+        "sentence_selection",
+        "section_outline",
+        "prompt_construction",
+        "rubric_injection",
+        "model_selection",
+    ],
     "outputs": ["report_length_chars", "sources_cited", "sections_generated", "sentences"],
 }
 """What `synthesize_report` records, as a TracingComponent's `get_trace_schema` says it."""

@@ -61,13 +61,14 @@ class CapturingHost:
 
     def __init__(self) -> None:
         self.settings = Settings(exporters=(), raise_errors=True)
-        self.clock_of_all = stepping_clock()
+        self.foreign_spans: str | None = None
         self.open: dict[str, Trace] = {}
         """The runs that have not ended, by trace id."""
+        self._clock = stepping_clock()
         self._tracer = CountingTracer()
         self._logs: dict[str, RunLog] = {}
 
-    def records(self, _project: str | None) -> bool:
+    def records(self, project: str | None) -> bool:  # noqa: ARG002 # the Host's
         """Trace every project."""
         return True
 
@@ -77,7 +78,7 @@ class CapturingHost:
 
     def clock(self) -> Clock:
         """Give the clock, the same for all runs, so that their documents can be put in order."""
-        return self.clock_of_all
+        return self._clock
 
     def resource(self) -> Mapping[str, Any]:
         """Describe no process: it would differ from machine to machine."""
@@ -95,7 +96,7 @@ class CapturingHost:
         outcome.set_result(None)
         return outcome
 
-    def late(self, _log: RunLog) -> None:
+    def late(self, log: RunLog) -> None:
         """Do nothing: the next look at the documents sees what was added."""
 
     def end_open_runs(self) -> None:

@@ -86,9 +86,7 @@ def compare(name: str, declared: Declaration, documents: Sequence[TraceDocument]
     outputs = frozenset(key for document in documents for key in _outputs(name, document))
     if not decisions and not outputs:
         return None
-    return Conformance(
-        component=name, declared=declared, recorded=Declaration(decisions=decisions, outputs=outputs)
-    )
+    return Conformance(component=name, declared=declared, recorded=Declaration(decisions=decisions, outputs=outputs))
 
 
 def _outputs(name: str, document: TraceDocument) -> Iterator[str]:

@@ -32,8 +32,9 @@ def not_one(documents: Sequence[TraceDocument], still_open: Sequence[Trace]) -> 
     unfinished = [f"{trace.trace_id} is still open (query {trace.query!r}); end it first" for trace in still_open]
     if not documents:
         return "\n".join(["no run has finished", *unfinished])
+    head = f"{len(documents)} runs have finished, not one; `documents` has them all"
     finished = [f"{one.trace_id} {one.run.status} (query {one.run.query!r})" for one in documents]
-    return "\n".join([f"{len(documents)} runs have finished, not one; `documents` has them all", *finished, *unfinished])
+    return "\n".join([head, *finished, *unfinished])
 
 
 def no_such_decision(
@@ -44,7 +45,8 @@ def no_such_decision(
         return _none_of_type(kind, taken)
     shown = nearest[:COMPARED]
     more = f"; {len(nearest) - COMPARED} more of this type differ at least as much" if len(nearest) > COMPARED else ""
-    names = list(dict.fromkeys(["stage", "component", *expected]))
+    several_runs = len({one.trace_id for _, one in shown}) > 1
+    names = list(dict.fromkeys([*(["trace_id"] if several_runs else []), "stage", "component", *expected]))
     rows = [
         [
             "≠" if all(name in differing for differing, _ in shown) else "",
@@ -54,29 +56,31 @@ def no_such_decision(
         ]
         for name in names
     ]
-    columns = ["", "", "expected", *(f"recorded in {one.trace_id}" for _, one in shown)]
+    columns = ["", "", "expected", *("recorded" for _ in shown)]
     return f"no decision {kind!r} is as expected{more}\n{_table(columns, rows)}"
 
 
 def _none_of_type(kind: str, taken: Sequence[Taken]) -> str:
     types = list(dict.fromkeys(one.decision.decision for one in taken))
-    near = difflib.get_close_matches(kind, types, n=1)
-    remedy = f"; did you mean {near[0]!r}?" if near else ""
     if not taken:
         return f"no decision {kind!r} was recorded, nor any other"
-    more = f"\nand {len(taken) - LISTED} more" if len(taken) > LISTED else ""
     rows = [
         [one.stage, one.decision.decision, repr(one.decision.what), one.decision.component or ""]
         for one in taken[:LISTED]
     ]
-    return f"no decision {kind!r} was recorded{remedy}\n{_table(['stage', 'recorded', 'what', 'component'], rows)}{more}"
+    table = _table(["stage", "recorded", "what", "component"], rows)
+    more = f"\nand {len(taken) - LISTED} more" if len(taken) > LISTED else ""
+    return f"no decision {kind!r} was recorded{_suggestion(kind, types)}\n{table}{more}"
+
+
+def _suggestion(name: str, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def silent_component(name: str, seen: Sequence[str]) -> str:
     """Say that a component recorded nothing, and which ones did."""
-    near = difflib.get_close_matches(name, seen, n=1)
-    remedy = f"; did you mean {near[0]!r}?" if near else ""
-    return f"component {name!r} recorded nothing{remedy}\ncomponents seen: {', '.join(seen) or 'none'}"
+    return f"component {name!r} recorded nothing{_suggestion(name, seen)}\ncomponents seen: {', '.join(seen) or 'none'}"
 
 
 def undeclared(found: Conformance) -> str:

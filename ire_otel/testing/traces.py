@@ -32,8 +32,8 @@ class Taken(msgspec.Struct, frozen=True, kw_only=True):
 
     def value(self, name: str) -> Any:
         """Give what was recorded under the name that `assert_decision` has for it."""
-        if name == "stage":
-            return self.stage
+        if name in {"stage", "trace_id"}:
+            return getattr(self, name)
         return getattr(self.decision, "alternatives_considered" if name == "alternatives" else name)
 
 
@@ -129,15 +129,15 @@ class CapturedTraces:
         """
         __tracebackhide__ = True
         documents = self.documents  # reading them back has checked every type
-        problems = [f"{document.trace_id}: {warning}" for document in documents for warning in document.metadata.warnings]
+        if not documents:
+            raise AssertionError(failures.not_one(documents, list(self._capturing.open.values())))
+        problems = [f"{made.trace_id}: {warning}" for made in documents for warning in made.metadata.warnings]
         problems += [
             f"{one.trace_id}: decision {one.decision.decision!r} of stage {one.stage!r} has no why; "
             f"{one.decision.component} took it"
             for one in self._taken()
             if not one.decision.why.strip()
         ]
-        if not documents:
-            problems = [failures.not_one(documents, list(self._capturing.open.values()))]
         if problems:
             raise AssertionError("\n".join(problems))
 
