@@ -18,7 +18,7 @@ from benchmarks.report import table, verdicts
 
 RUNS = 20
 """Runs in a turn, and again as many one right after the other."""
-ROUNDS = {"quick": 12, "default": 50}
+ROUNDS = {"quick": 12, "default": 40}
 WARM_UP_ROUNDS = 10
 """Until the memory that is kept for late spans has stopped growing."""
 _PACKAGES = (

@@ -5,19 +5,21 @@ import sqlite3
 from contextlib import closing
 from pathlib import Path
 
+from opentelemetry.sdk.trace import TracerProvider
+
 import ire_otel
 from benchmarks import reference
 from ire_otel.recording.stage import Stage
 
 
 class Ire:
-    """ire-otel with its default configuration: trace files and a SQLite database in one folder."""
+    """ire-otel with trace files and a SQLite database in one folder, otherwise as it comes."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` becomes the brain folder."""
+    def __init__(self, folder: Path, provider: TracerProvider | None = None) -> None:
+        """`folder` becomes the brain folder; a provider is the application's own, where its processors see runs."""
         self._folder = folder
         self._runs = 0
-        ire_otel.configure(brain_dir=folder)
+        ire_otel.configure(brain_dir=folder, tracer_provider=provider)
 
     def record(self) -> None:
         """Record the reference run."""

@@ -11,7 +11,7 @@ import msgspec
 
 from benchmarks.measured import Turn
 
-CONTENDERS = ("bare", "ire", "batch")
+CONTENDERS = ("bare", "ire", "shared", "batch")
 _ROOT = Path(__file__).parent.parent
 
 

@@ -1,10 +1,12 @@
 """One contender in a process of its own: told on stdin how many runs to do, it says on stdout what they cost."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from time import perf_counter_ns, process_time_ns, sleep, thread_time_ns
 
 import msgspec
+from opentelemetry.sdk.trace import TracerProvider
 
 from benchmarks.bare import Bare
 from benchmarks.batch import Batch
@@ -56,9 +58,13 @@ def _timed(contender: Contender) -> tuple[float, float]:
 
 
 def _contender(name: str, sink: str, folder: Path) -> Contender:
-    if name == "bare":
-        return Bare()
-    return Batch(sink) if name == "batch" else Ire(folder)
+    makers: dict[str, Callable[[], Contender]] = {
+        "bare": Bare,
+        "ire": lambda: Ire(folder),
+        "shared": lambda: Ire(folder, TracerProvider()),
+        "batch": lambda: Batch(sink),
+    }
+    return makers[name]()
 
 
 def main() -> None:

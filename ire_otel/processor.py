@@ -141,18 +141,15 @@ class RunSampler(Sampler):
         return f"RunSampler({self.inner.get_description()})"
 
 
-_KEEP_EVERYTHING = {
-    sampler.get_description()  # type: ignore[no-untyped-call] # as below
-    for sampler in (ALWAYS_ON, DEFAULT_ON)
-}
-
-
 def keeps_everything(sampler: Sampler) -> bool:
     """Tell whether a provider's sampler drops nothing; tracers handed out before we came keep that one, unwrapped."""
     inner = sampler.inner if isinstance(sampler, RunSampler) else sampler
-    # A sampler is known by its description alone: the default one is made anew for every provider.
-    description: str = inner.get_description()  # type: ignore[no-untyped-call] # the SDK gives it no type
-    return description in _KEEP_EVERYTHING
+    return _description(inner) in {_description(ALWAYS_ON), _description(DEFAULT_ON)}
+
+
+def _description(sampler: Any) -> str:
+    """Give what a sampler is known by: OpenTelemetry makes the default one anew for every provider."""
+    return str(sampler.get_description())
 
 
 _attached: list[RunProcessor] = []

@@ -65,7 +65,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
 
 Entry = Header | Start | Set | Event | End
 
-_entries = msgspec.json.Decoder(list[Entry])
+_decoder = msgspec.json.Decoder(Entry)
 
 
 def encode(*entry: Any) -> bytes:
@@ -120,7 +120,7 @@ class RunLog:
 
 def fold(lines: Sequence[bytes]) -> list[SpanRecord]:
     """Turn the lines of a log into one record a span, in the order of their starts. Pure."""
-    return fold_entries(_entries.decode(b"[" + b",".join(lines) + b"]"))
+    return fold_entries(_decoder.decode_lines(b"".join(lines)))
 
 
 def fold_entries(entries: Iterable[Entry]) -> list[SpanRecord]:

@@ -12,7 +12,7 @@ if connection is None:
         target_metadata=metadata,
         version_table=VERSION_TABLE,
         literal_binds=True,
-        transactional_ddl=True,
+        transactional_ddl=context.config.attributes["transaction"],
     )
 else:
     # The caller holds the transaction, and with it the lock against a second upgrade.

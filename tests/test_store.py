@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from ire_otel.db import tables
 from ire_otel.db.engine import async_engine, database, engine
+from ire_otel.db.migrate import HEAD
 from ire_otel.db.store import RunStore
 from ire_otel.errors import ConfigurationError, RowRefusedError, StoreUnavailableError
 from ire_otel.model import StageTrace
@@ -161,7 +162,7 @@ def test_a_store_is_usable_again_after_the_database_went_away(empty_database_url
             tables.metadata.create_all(connection)
             connection.execute(sa.text("CREATE TABLE IF NOT EXISTS ire_otel_alembic_version (version_num VARCHAR(32))"))
             connection.execute(sa.text("DELETE FROM ire_otel_alembic_version"))
-            connection.execute(sa.text("INSERT INTO ire_otel_alembic_version VALUES ('0001')"))
+            connection.execute(sa.text(f"INSERT INTO ire_otel_alembic_version VALUES ('{HEAD}')"))
         assert store.save([written]) == {}
         assert _stored(empty_database_url, written.run.trace_id) == _expected(written)
 

@@ -1,11 +1,13 @@
 """`ire-otel db`: bring the database up to date, take it back, and show its migrations."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ire_otel.db import migrate
 from ire_otel.db.engine import Database, database
+from ire_otel.errors import ConfigurationError
 from ire_otel.settings import load
 
 app = typer.Typer(
@@ -60,9 +62,28 @@ def sql(
     dialect: Annotated[str, typer.Option(help="postgresql or sqlite.")] = "postgresql",
     start: Annotated[str, typer.Option("--from", help="Migration to start from.")] = "base",
     end: Annotated[str, typer.Option("--to", help="Migration to end at; base to print the way back.")] = migrate.HEAD,
+    supabase: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Write one file a migration there (supabase/migrations) for the Supabase CLI."),
+    ] = None,
 ) -> None:
     """Print the migrations as SQL, for those who apply it by hand."""
-    typer.echo(migrate.sql(dialect, start=start, end=end), nl=False)
+    if supabase is None:
+        typer.echo(migrate.sql(dialect, start=start, end=end), nl=False)
+    elif (dialect, start, end) != ("postgresql", "base", migrate.HEAD):
+        raise ConfigurationError("--supabase writes all migrations for postgresql: leave out --dialect, --from and --to")
+    else:
+        _write_supabase_files(supabase)
+
+
+def _write_supabase_files(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, content in migrate.supabase_files().items():
+            (folder / name).write_text(content, encoding="utf-8")
+            typer.echo(folder / name)
+    except OSError as error:
+        raise ConfigurationError(f"cannot write to {folder}: {error.strerror}; name a folder for --supabase") from error
 
 
 def _target(database_url: str | None) -> Database:

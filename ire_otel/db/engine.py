@@ -1,6 +1,7 @@
 """Connections: which driver serves a database URL, and with which options."""
 
 from collections.abc import Awaitable
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -14,6 +15,8 @@ from ire_otel.errors import ConfigurationError
 
 POOLER_PORT: Final = 6543
 """Supabase's transaction pooler."""
+COMMAND_TIMEOUT: Final = 30.0
+"""Seconds that one command on Postgres may take, so that a stalled server holds nobody for ever."""
 BUSY_TIMEOUT: Final = 10
 """Seconds that a write to SQLite waits for another process's write."""
 CHECKPOINT_PAGES: Final = 4_000
@@ -21,6 +24,11 @@ CHECKPOINT_PAGES: Final = 4_000
 CONNECT_TIMEOUT: Final = 10
 """Seconds to wait for Postgres to answer, unless the URL has `connect_timeout`."""
 
+_LIBPQ_ONLY: Final = (
+    *("connect_timeout", "keepalives", "keepalives_idle", "keepalives_interval", "keepalives_count"),
+    *("tcp_user_timeout", "channel_binding", "gssencmode", "sslsni", "sslnegotiation", "fallback_application_name"),
+)
+"""What a URL may tell psycopg; asyncpg would ask the server for a setting of that name."""
 _FORMS: Final = "write sqlite:////absolute/path/traces.db or postgresql://user:password@host:5432/name"
 
 
@@ -71,10 +79,14 @@ def database(url: str, pooler: str = "") -> Database:
     return Database(url=parsed.set(drivername=backend), transaction_pooler=pooled)
 
 
-def engine(target: Database) -> sa.Engine:
-    """Make an engine for writing and for synchronous reading (sqlite3, psycopg). It pools nothing."""
+def engine(target: Database, *, patient: bool = False) -> sa.Engine:
+    """Make an engine for writing and for synchronous reading (sqlite3, psycopg). It pools nothing.
+
+    A command that Postgres does not answer within half a minute fails, unless `patient`.
+    """
     if target.file is None:
-        return sa.create_engine("postgresql+psycopg://", creator=lambda: _psycopg(target), poolclass=NullPool)
+        connect = partial(_psycopg, target, patient=patient)
+        return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
     # Explicit transactions only: sqlite3's own begin too late, and end at every schema change.
     arguments = {"timeout": BUSY_TIMEOUT, "isolation_level": None, "check_same_thread": False}
     made = sa.create_engine(target.url, connect_args=arguments, poolclass=NullPool)
@@ -97,15 +109,18 @@ def async_engine(target: Database) -> AsyncEngine:
     return made
 
 
-def _psycopg(target: Database) -> Any:
+def _psycopg(target: Database, *, patient: bool) -> Any:
     try:
         import psycopg
+
+        from ire_otel.db.bounded import BoundedConnection
     except ImportError as error:
         raise ConfigurationError(_DRIVER_MISSING.format(place=target.place, driver="psycopg")) from error
     options: dict[str, Any] = {"prepare_threshold": None} if target.transaction_pooler else {}
     if "connect_timeout" not in target.url.query:
         options["connect_timeout"] = CONNECT_TIMEOUT
-    return psycopg.connect(target.dsn, **options)
+    kind = psycopg.Connection if patient else BoundedConnection
+    return kind.connect(target.dsn, **options)
 
 
 def _asyncpg(target: Database) -> Awaitable[Any]:
@@ -114,7 +129,10 @@ def _asyncpg(target: Database) -> Awaitable[Any]:
     except ImportError as error:
         raise ConfigurationError(_DRIVER_MISSING.format(place=target.place, driver="asyncpg")) from error
     options: dict[str, Any] = {"statement_cache_size": 0} if target.transaction_pooler else {}
-    connection: Awaitable[Any] = asyncpg.connect(target.dsn, timeout=CONNECT_TIMEOUT, **options)
+    dsn = target.url.difference_update_query(_LIBPQ_ONLY).render_as_string(hide_password=False)
+    connection: Awaitable[Any] = asyncpg.connect(
+        dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **options
+    )
     return connection
 
 

@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Final
 import sqlalchemy as sa
 from sqlalchemy import exc
 
+from ire_otel.db import access
 from ire_otel.db.engine import BUSY_TIMEOUT, Database, engine
 from ire_otel.db.failures import is_missing_table, wrapped
+from ire_otel.db.tables import VIEWS, metadata
 from ire_otel.errors import ConfigurationError, StoreUnavailableError
 
 if TYPE_CHECKING:
     # Alembic loads only where there is something to migrate.
     from alembic.config import Config
+    from alembic.script import Script
 
-HEAD: Final = "0001"
+HEAD: Final = "0003"
 """The newest migration; a test compares it with the files."""
 VERSION_TABLE: Final = "ire_otel_alembic_version"
 """A name of our own, because the host may keep its own Alembic history in the same database."""
@@ -27,13 +30,15 @@ DIALECTS: Final = ("sqlite", "postgresql")
 
 _VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(VERSION_TABLE))
 _DROP_VERSIONS: Final = sa.DDL(f"DROP TABLE {VERSION_TABLE}")  # type: ignore[no-untyped-call] # SQLAlchemy annotates it not
+_OURS: Final = (VERSION_TABLE, *(name for name in metadata.tables if name != "projects"), *VIEWS)
 _LOCK: Final = 0x6972655F6F74656C
 """Key of the Postgres advisory lock that only one upgrade holds; spells ire_otel."""
 
 
 def upgrade(target: Database, revision: str = HEAD) -> None:
-    """Bring the database to `revision`; one that is there already is left as it is. Any number may try at once.
+    """Bring the database to `revision`. Any number may try at once.
 
+    A Postgres that is at the newest already has its tables closed again to roles that have come since.
     Raises StoreUnavailableError, also where the database was made by a later version of ire-otel.
     """
     _must_be_known(revision)
@@ -43,6 +48,8 @@ def upgrade(target: Database, revision: str = HEAD) -> None:
         if found != revision:
             _must_know(target, found)
             _run("upgrade", connection, revision)
+        elif target.file is None and revision == HEAD:
+            connection.exec_driver_sql(access.block(*_OURS))
 
 
 def downgrade(target: Database, revision: str = "base") -> None:
@@ -69,7 +76,7 @@ def current(target: Database) -> str | None:
             raise
 
 
-def sql(dialect: str, *, start: str = "base", end: str = HEAD) -> str:
+def sql(dialect: str, *, start: str = "base", end: str = HEAD, transaction: bool = True) -> str:
     """Give the SQL that brings a database of `dialect` from one migration to another, down where `end` is earlier."""
     from alembic import command
 
@@ -77,16 +84,30 @@ def sql(dialect: str, *, start: str = "base", end: str = HEAD) -> str:
         raise ConfigurationError(f"dialect {dialect!r} is unknown: valid are {', '.join(DIALECTS)}")
     _must_be_known(start)
     _must_be_known(end)
-    output = io.StringIO()
-    config = _config()
-    config.output_buffer = output
-    config.attributes["dialect"] = dialect
     known = _revisions()
     step = command.downgrade if known.index(end) < known.index(start) else command.upgrade
+    output = io.StringIO()
+    config = _config(output)
+    config.attributes["dialect"] = dialect
+    config.attributes["transaction"] = transaction
     step(config, f"{start}:{end}", sql=True)
     if end == "base":
         output.write(f"{_DROP_VERSIONS.statement};\n")
     return output.getvalue()
+
+
+def supabase_files() -> dict[str, str]:
+    """Give the migrations as the Supabase CLI wants them: file name (`<14 digits>_name.sql`) and SQL, oldest first.
+
+    They open no transaction: the CLI applies each file in one of its own.
+    """
+    made, before = {}, "base"
+    for script in _scripts():
+        topic = Path(script.path).stem.partition("_")[2]
+        name = f"{script.module.created}_ire_otel_{topic}.sql"
+        made[name] = sql("postgresql", start=before, end=script.revision, transaction=False)
+        before = script.revision
+    return made
 
 
 def ensure_current(target: Database) -> None:
@@ -114,10 +135,10 @@ def migrations() -> Path:
     raise ConfigurationError(f"the migrations are missing from {package}: install ire-otel again")
 
 
-def _config() -> "Config":
+def _config(output: io.StringIO | None = None) -> "Config":
     from alembic.config import Config
 
-    config = Config()
+    config = Config(output_buffer=output)
     config.set_main_option("script_location", str(migrations()).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     return config
@@ -139,10 +160,13 @@ def _revision(connection: sa.Connection) -> str | None:
 
 def _revisions() -> list[str]:
     """Give the migrations of this version, oldest first, after `base`."""
+    return ["base", *(script.revision for script in _scripts())]
+
+
+def _scripts() -> "list[Script]":
     from alembic.script import ScriptDirectory
 
-    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
-    return ["base", *reversed([script.revision for script in scripts])]
+    return [*ScriptDirectory.from_config(_config()).walk_revisions()][::-1]
 
 
 def _must_be_known(revision: str) -> None:
@@ -160,7 +184,8 @@ def _must_know(target: Database, found: str | None) -> None:
 @contextmanager
 def _locked(target: Database) -> Iterator[sa.Connection]:
     """Open a transaction that no second upgrade enters."""
-    made = engine(target)
+    # An index on a large table takes its time, and so may the other upgrade that holds the lock.
+    made = engine(target, patient=True)
     if target.file is None:
         with made.begin() as connection:
             connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))

@@ -93,9 +93,9 @@ class RunStore:
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            # What is broken may refuse even to close.
+            # What is broken may refuse even to close; and a stalled server is not asked to roll back.
             with suppress(Exception):
-                connection.close()
+                connection.invalidate()
 
 
 class _Statements:

@@ -13,7 +13,10 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
+    and_,
     false,
+    literal_column,
     text,
     true,
 )
@@ -166,6 +169,70 @@ trace_model_usage = Table(
 )
 """One row per run and model."""
 
+trace_flags = Table(
+    "trace_flags",
+    metadata,
+    Column("id", Uuid, primary_key=True, server_default=RandomUuid()),
+    Column("policy", String(20), nullable=False),
+    Column("principle_id", String(200), nullable=False, server_default=""),
+    Column("intent", String(50), nullable=False, server_default=""),
+    Column("report_type", String(100), nullable=False, server_default=""),
+    Column("status", String(20), nullable=False, server_default="open"),
+    Column("message", Text, nullable=False),
+    Column("runs", Integer),
+    Column("failures", Integer),
+    Column("rate", Float),
+    Column("baseline_runs", Integer),
+    Column("baseline_rate", Float),
+    Column("low", Float),
+    Column("high", Float),
+    Column("p_value", Float),
+    Column("q_value", Float),
+    Column("trace_id", String(100)),
+    Column("project_name", String(200)),
+    Column("times_raised", Integer, nullable=False, server_default=text("1")),
+    Column("first_raised_at", UtcDateTime, nullable=False),
+    Column("last_raised_at", UtcDateTime, nullable=False),
+    Column("snoozed_until", UtcDateTime),
+    Column("resolved_at", UtcDateTime),
+    Column("note", Text),
+    UniqueConstraint("policy", "principle_id", "intent", "report_type"),
+)
+"""One row per policy, principle, intent and report type that was ever flagged; '' in those stands for any."""
+
+trace_calibrations = Table(
+    "trace_calibrations",
+    metadata,
+    Column("id", String(64), primary_key=True),
+    Column("trace_id", String(100), nullable=False),
+    Column("principle_id", String(200)),
+    Column("gate_score", Float),
+    Column("human_score", Float),
+    Column("reviewer", String(200)),
+    Column("note", Text),
+    Column("data", JsonObject),
+    Column("created_at", UtcDateTime, nullable=False, server_default=UtcNow()),
+)
+"""One row per thing that a person said about a run. Its id is made from its content, so that saying it again adds none.
+
+No foreign key: what people said outlives a run whose row is missing.
+"""
+
+VIEWS: Final = (
+    "trace_quality_gaps",
+    "trace_intent_summary",
+    "trace_domain_summary",
+    "trace_principle_summary",
+    "trace_gate_failures",
+    "trace_weekly_quality",
+    "trace_stage_timing",
+    "trace_cost_summary",
+    "trace_decision_outcomes",
+    "trace_component_outcomes",
+    "trace_source_outcomes",
+)
+"""The views, for people and their tools; the code itself asks the tables."""
+
 # The first column is what is asked for, the second the order of the answer: newest first.
 _newest = traces.c.started_at.desc()
 Index("idx_traces_intent", traces.c.intent, _newest)
@@ -180,15 +247,22 @@ Index("idx_traces_overall_score", traces.c.overall_quality_score)
 Index("idx_traces_principle_scores", traces.c.principle_scores, postgresql_using="gin").ddl_if(dialect="postgresql")
 
 # Partial ones cost a run nothing where it does not belong: every page that an index touches is written again.
-_FLAGGED: Final = traces.c.flagged_for_review == true()
-_CHILD: Final = text("parent_trace_id IS NOT NULL")
-_COMPLETE_GAP: Final = text("status = 'complete' AND score < 2")
-Index("idx_traces_flagged", traces.c.flagged_for_review, postgresql_where=_FLAGGED, sqlite_where=_FLAGGED)
-Index("idx_traces_parent", traces.c.parent_trace_id, postgresql_where=_CHILD, sqlite_where=_CHILD)
+flagged: Final = traces.c.flagged_for_review == true()
+"""Condition that a query must state in these words to be served by idx_traces_flagged."""
+complete_gap: Final = and_(
+    trace_principle_scores.c.status == literal_column("'complete'"),
+    trace_principle_scores.c.score < literal_column("2"),
+)
+"""As `flagged`, for idx_trace_principle_scores_gaps: with bound values, neither database sees that the index fits."""
+_is_child: Final = traces.c.parent_trace_id.is_not(None)
+Index("idx_traces_flagged", _newest, postgresql_where=flagged, sqlite_where=flagged)
+Index("idx_traces_parent", traces.c.parent_trace_id, postgresql_where=_is_child, sqlite_where=_is_child)
 Index(
     "idx_trace_principle_scores_gaps",
     trace_principle_scores.c.principle_id,
     trace_principle_scores.c.started_at.desc(),
-    postgresql_where=_COMPLETE_GAP,
-    sqlite_where=_COMPLETE_GAP,
+    postgresql_where=complete_gap,
+    sqlite_where=complete_gap,
 )
+Index("idx_trace_flags_status", trace_flags.c.status, trace_flags.c.last_raised_at.desc())
+Index("idx_trace_calibrations_trace", trace_calibrations.c.trace_id)

@@ -45,8 +45,8 @@ def no_such_decision(
         return _none_of_type(kind, taken)
     shown = nearest[:COMPARED]
     more = f"; {len(nearest) - COMPARED} more of this type differ at least as much" if len(nearest) > COMPARED else ""
-    several_runs = len({one.trace_id for _, one in shown}) > 1
-    names = list(dict.fromkeys([*(["trace_id"] if several_runs else []), "stage", "component", *expected]))
+    where = ["trace_id", "stage"] if len({one.trace_id for _, one in shown}) > 1 else ["stage"]
+    names: list[str] = list(dict.fromkeys([*where, "component", *expected]))
     rows = [
         [
             "≠" if all(name in differing for differing, _ in shown) else "",

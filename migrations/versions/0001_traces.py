@@ -1,4 +1,4 @@
-"""The first tables: traces with its child tables and views, projects where there is none.
+"""The first tables: traces with its child tables, projects where there is none.
 
 Revision ID: 0001
 Revises:
@@ -8,12 +8,15 @@ import sqlalchemy as sa
 from alembic import context, op
 from sqlalchemy import Boolean, Column, Float, ForeignKey, Integer, String, Text, false, text
 
+from ire_otel.db import access
+from ire_otel.db.migrate import VERSION_TABLE
 from ire_otel.db.types import JsonObject, RandomUuid, TextList, UtcDateTime, UtcNow, Uuid
 
 revision = "0001"
 down_revision = None
 branch_labels = None
 depends_on = None
+created = "20261123100000"
 
 MADE_BY = "made by ire-otel"
 """Comment on what a downgrade may remove: a host's own projects table and trigger function look just like ours."""
@@ -27,13 +30,11 @@ def upgrade() -> None:
     _child_tables()
     _indexes()
     _updated_at()
-    _views()
+    access.close(op, VERSION_TABLE, "traces", *CHILDREN)
 
 
 def downgrade() -> None:
     """Remove what upgrade made, and nothing else."""
-    op.execute("DROP VIEW trace_intent_summary")
-    op.execute("DROP VIEW trace_quality_gaps")
     for table in reversed(CHILDREN):
         op.drop_table(table)
     op.drop_table("traces")
@@ -209,7 +210,7 @@ def _indexes() -> None:
     if _on_postgresql():
         op.create_index("idx_traces_principle_scores", "traces", ["principle_scores"], postgresql_using="gin")
     true = "true" if _on_postgresql() else "1"
-    _partial_index("idx_traces_flagged", "traces", ["flagged_for_review"], f"flagged_for_review = {true}")
+    _partial_index("idx_traces_flagged", "traces", [newest], f"flagged_for_review = {true}")
     _partial_index("idx_traces_parent", "traces", ["parent_trace_id"], "parent_trace_id IS NOT NULL")
     gaps = "status = 'complete' AND score < 2"
     _partial_index("idx_trace_principle_scores_gaps", "trace_principle_scores", ["principle_id", newest], gaps)
@@ -228,18 +229,14 @@ def _updated_at() -> None:
         op.execute(TRIGGER_ON_SQLITE)
 
 
-def _views() -> None:
-    number_of_gaps = "array_length(gap_principles, 1)" if _on_postgresql() else "json_array_length(gap_principles)"
-    op.execute(QUALITY_GAPS.format(number_of_gaps=number_of_gaps))
-    op.execute(INTENT_SUMMARY)
-
-
 PROJECTS_ON_POSTGRESQL = f"""
 DO $$
 BEGIN
     IF to_regclass('projects') IS NULL THEN
         CREATE TABLE projects (id UUID DEFAULT gen_random_uuid() PRIMARY KEY, name TEXT NOT NULL);
         COMMENT ON TABLE projects IS '{MADE_BY}';
+        ALTER TABLE projects ENABLE ROW LEVEL SECURITY;
+        {access.privileges("projects")}
     END IF;
 END $$
 """
@@ -265,7 +262,7 @@ FUNCTION = f"""
 DO $do$
 BEGIN
     IF to_regprocedure('update_updated_at_column()') IS NULL THEN
-        CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS
+        CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql SET search_path = '' AS
         $$ BEGIN NEW.updated_at = now(); RETURN NEW; END $$;
         COMMENT ON FUNCTION update_updated_at_column() IS '{MADE_BY}';
     END IF;
@@ -291,28 +288,4 @@ FOR EACH ROW WHEN NEW.updated_at IS OLD.updated_at
 BEGIN
     UPDATE traces SET updated_at = strftime('%Y-%m-%dT%H:%M:%f000Z', 'now') WHERE trace_id = NEW.trace_id;
 END
-"""
-QUALITY_GAPS = """
-CREATE VIEW trace_quality_gaps AS
-SELECT
-    trace_id, project_id, intent, domain, report_type, overall_quality_score, quality_gate_passed,
-    gap_principles, principle_scores, started_at, project_name
-FROM traces
-WHERE status = 'complete' AND {number_of_gaps} > 0
-ORDER BY started_at DESC
-"""
-INTENT_SUMMARY = """
-CREATE VIEW trace_intent_summary AS
-SELECT
-    intent,
-    COUNT(*) AS total_runs,
-    COUNT(*) FILTER (WHERE quality_gate_passed = TRUE) AS passed,
-    COUNT(*) FILTER (WHERE quality_gate_passed = FALSE) AS failed,
-    AVG(overall_quality_score) AS avg_quality,
-    AVG(duration_seconds) AS avg_duration,
-    AVG(synthesis_cost_usd) AS avg_cost
-FROM traces
-WHERE status = 'complete'
-GROUP BY intent
-ORDER BY total_runs DESC
 """
