@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from ire_otel.records import SpanRecord
     from ire_otel.runlog import RunLog
 
-SEALED_BYTES = 64 * 1024 * 1024
+SEALED_BYTES = 16 * 1024 * 1024
 """Most memory that logs of finished runs may hold while they wait for late spans; the oldest go first."""
 
 

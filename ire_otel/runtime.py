@@ -96,6 +96,10 @@ class Runtime:
         """Give a clock that is wall time now and never jumps."""
         return anchored_clock()
 
+    def mirrors(self) -> bool:
+        """Tell whether a processor other than our own sees the spans; the run log does not need what is on them."""
+        return not isinstance(self._provider, _OwnProvider) or self._provider.watched
+
     def resource(self) -> Mapping[str, Any]:
         """Give the resource attributes of the provider."""
         return {} if self._provider is None else dict(self._provider.resource.attributes)
@@ -144,9 +148,7 @@ class Runtime:
 _lock = threading.RLock()
 
 
-def configure(
-    *, tracer_provider: TracerProvider | None = None, steps: Iterable[Step] = (), **overrides: Any
-) -> None:
+def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[Step] = (), **overrides: Any) -> None:
     """Configure on purpose: sets OpenTelemetry's global provider where the application has set none.
 
     While a test captures runs the settings are only checked, so that an application under test may configure.
@@ -210,6 +212,17 @@ def _exporter(name: str, chosen: Settings) -> EntryPoint:
     raise ConfigurationError(f"unknown exporter {name!r} in exporters: {remedy}")
 
 
+class _OwnProvider(TracerProvider):
+    """A provider of ours, which knows whether anybody else looks at its spans."""
+
+    watched = False
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add a processor."""
+        self.watched = self.watched or not isinstance(span_processor, RunProcessor)
+        super().add_span_processor(span_processor)
+
+
 def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[TracerProvider, bool]:
     """Choose the provider: (provider, whether it is private, so that foreign spans do not come by)."""
     if given is not None:
@@ -218,7 +231,7 @@ def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[Tr
     if application is not None:
         return application, False
     current = otel.get_tracer_provider()
-    made = TracerProvider(span_limits=UNLIMITED, shutdown_on_exit=False)
+    made = _OwnProvider(span_limits=UNLIMITED, shutdown_on_exit=False)
     if may_set_global and isinstance(current, otel.ProxyTracerProvider):
         otel.set_tracer_provider(made)
         return made, False

@@ -196,3 +196,22 @@ for query in "ab":
     said = run_python(program, tmp_path)
     assert said == "the tracer provider NoOpTracerProvider takes no span processors; runs are traced beside it\n"
     assert len(list(tmp_path.glob("brain/projects/*/_traces/*.json"))) == 2
+
+
+def test_spans_that_nobody_reads_stay_empty(tmp_path: Path) -> None:
+    """In a provider of ours, events go onto the spans once somebody else looks; the document has them anyway."""
+    program = """
+import ire_otel
+from opentelemetry import trace
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+ire_otel.configure()
+exporter = InMemorySpanExporter()
+for query in ("unread", "read"):
+    with ire_otel.run(query=query, project_name="cobot") as run, ire_otel.stage("intake") as stage:
+        ire_otel.decide("kept", what=1, why="y")
+    print(len(stage.otel_span.events), len(run.to_dict()["stages"]["intake"]["decisions"]))
+    trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(exporter))
+print(exporter.get_finished_spans()[0].events[0].name)
+"""
+    assert run_python(program, tmp_path) == "0 1\n1 1\ndecision: kept\n"

@@ -37,6 +37,10 @@ class Host(Protocol):
         """Give the clock of a new run; its stages and child runs share it."""
         ...
 
+    def mirrors(self) -> bool:
+        """Tell whether anybody but ire-otel itself reads the spans of new runs."""
+        ...
+
     def resource(self) -> Mapping[str, Any]:
         """Give the OpenTelemetry resource attributes of this process."""
         ...

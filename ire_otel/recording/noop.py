@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.context import Context, get_current
 
 from ire_otel.recording.scope import Scope, disabled_context, enter, leave
+from ire_otel.recording.span import Block
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ire_otel.records import ExportOutcome
 
 
-class NoOpStage:
+class NoOpStage(Block):
     """A stage that records nothing."""
 
     __slots__ = ()
@@ -32,25 +32,14 @@ class NoOpStage:
 
     decide = evidence = prompts = usage = score = verdict = set_outputs = end_stage = _nothing
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Do nothing."""
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def leave_block(self, error: BaseException | None) -> None:
         """Do nothing."""
 
 
 NOOP_STAGE: Final = NoOpStage()
 
 
-class NoOpTrace:
+class NoOpTrace(Block):
     """A run that records nothing. While it is current, nothing inside it is recorded in a run around it either."""
 
     __slots__ = ("before", "context", "enclosing", "ended")
@@ -128,18 +117,8 @@ class NoOpTrace:
         leave(self)
         self.context = self.before
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end_run()
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
+    def leave_block(self, error: BaseException | None) -> None:  # noqa: ARG002 # nothing is recorded
+        """Make what was around it current again."""
         self.end_run()
 
 

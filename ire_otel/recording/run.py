@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Link, get_current_span
@@ -17,7 +16,14 @@ from ire_otel.recording.guard import warn_once
 from ire_otel.recording.live import LiveView
 from ire_otel.recording.process import Clock, identity, next_seq
 from ire_otel.recording.scope import Scope, context_of, current, enter, leave
-from ire_otel.recording.span import RecordedSpan, described, parent_span_id, safe_name, start_span
+from ire_otel.recording.span import (
+    Block,
+    RecordedSpan,
+    described,
+    parent_span_id,
+    safe_name,
+    well_formed_attributes,
+)
 from ire_otel.recording.stage import ClosedStage, Stage
 from ire_otel.runlog import RunLog
 from ire_otel.values import attribute, dumps
@@ -48,7 +54,7 @@ class _Field:
         run.learn(self.key, value)
 
 
-class Trace(RecordedSpan, LiveView):
+class Trace(RecordedSpan, LiveView, Block):
     """One research run: a span, its log of entries, and the context that everything inside it belongs to.
 
     As a context manager (`with` or `async with`) it ends where the block is left, and never waits for files or rows.
@@ -131,10 +137,12 @@ class Trace(RecordedSpan, LiveView):
             semconv.SCHEMA: semconv.SCHEMA_VERSION,
             **self.about,
         }
-        given = {key: value for key, value in given.items() if value is not None}
+        given = well_formed_attributes({key: value for key, value in given.items() if value is not None})
         name = self._span_name()
-        otel_span, given = start_span(self.tracer, name, around, given, start_ns, links)
-        super().__init__(otel_span, self.clock, start_ns)
+        mirrored = self._host.mirrors()
+        shown = given if mirrored else None
+        otel_span = self.tracer.start_span(name, around, attributes=shown, start_time=start_ns, links=links)
+        super().__init__(otel_span, self.clock, start_ns, mirrored=mirrored)
         self.trace_id = f"trc_{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y%m%d}_{self.span_id}"
         otel_span.set_attribute(semconv.RUN_ID, self.trace_id)
         self.log = RunLog(self.trace_id, self.process, self._host.resource())
@@ -331,19 +339,9 @@ class Trace(RecordedSpan, LiveView):
                 stage.set({semconv.WARNING: f"stage {stage.name} was still open when the run ended"})
             stage.end_stage(error=None if error is None else described(error))
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.end_run(None if isinstance(error, GeneratorExit) else error)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, at)
+    def leave_block(self, error: BaseException | None) -> None:
+        """End the run where its block is left."""
+        self.end_run(error)
 
 
 def _mapping(given: Any, key: str = "value") -> Mapping[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import traceback
+from abc import abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Final
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Final, Self
 
-from opentelemetry.trace import Link, StatusCode, get_current_span
+from opentelemetry.trace import StatusCode, get_current_span
 
 from ire_otel import runlog, semconv
 from ire_otel.recording.process import Clock, identity, next_seq
@@ -15,7 +17,7 @@ from ire_otel.values import well_formed
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
-    from opentelemetry.trace import Span, Tracer
+    from opentelemetry.trace import Span
 
     from ire_otel.records import Status
     from ire_otel.runlog import RunLog
@@ -43,16 +45,30 @@ def described(error: BaseException) -> str:
 class RecordedSpan:
     """One open run or stage span. All its methods may be called from any thread."""
 
-    __slots__ = ("_clock", "_lines", "_process", "ended", "otel_span", "span_id", "start_ns", "trace_id_hex")
+    __slots__ = (
+        "_clock",
+        "_lines",
+        "_process",
+        "ended",
+        "mirrored",
+        "otel_span",
+        "span_id",
+        "start_ns",
+        "trace_id_hex",
+    )
 
-    def __init__(self, otel_span: Span, clock: Clock, start_ns: int) -> None:
-        """Take over a span that was just started; `begin` files it in a log."""
+    def __init__(self, otel_span: Span, clock: Clock, start_ns: int, *, mirrored: bool) -> None:
+        """Take over a span that was just started; `begin` files it in a log.
+
+        mirrored: whether somebody reads the OpenTelemetry span, so that it has to hold what the log holds.
+        """
         context = otel_span.get_span_context()
         self.otel_span = otel_span
         self.span_id = format(context.span_id, "016x")
         self.trace_id_hex = format(context.trace_id, "032x")
         self.start_ns = start_ns
         self.ended = False
+        self.mirrored = mirrored
         self._clock = clock
         self._process = identity.id
         self._lines: list[bytes] = []
@@ -85,7 +101,7 @@ class RecordedSpan:
             name, attributes = safe_name(name), runlog.mended(attributes)
             line = runlog.encode("event", self.span_id, moment, name, attributes)
         self._lines.append(line)
-        if not self.ended:
+        if self.mirrored and not self.ended:
             self.otel_span.add_event(name, attributes, moment)
 
     def set(self, attributes: dict[str, Any]) -> None:
@@ -99,7 +115,7 @@ class RecordedSpan:
             given = runlog.mended(given)
             line = runlog.encode("set", self.span_id, given)
         self._lines.append(line)
-        if not self.ended:
+        if self.mirrored and not self.ended:
             self.otel_span.set_attributes(given)
 
     def exception(self, error: BaseException) -> None:
@@ -131,12 +147,31 @@ def parent_span_id(context: Context | None) -> str | None:
     return format(parent.span_id, "016x") if parent.is_valid else None
 
 
-def start_span(  # noqa: PLR0917 # those of Tracer.start_span
-    tracer: Tracer, name: str, context: Context | None, attributes: dict[str, Any], start_ns: int, links: list[Link]
-) -> tuple[Span, dict[str, Any]]:
-    """Start an OpenTelemetry span with our attributes, mended first where they need it."""
-    for value in attributes.values():
-        if type(value) is str and not value.isascii():
-            attributes = runlog.mended(attributes)
-            break
-    return tracer.start_span(name, context, attributes=attributes, start_time=start_ns, links=links), attributes
+def well_formed_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
+    """Give the attributes with lone surrogates replaced, and the very same ones where there are none."""
+    plain = all(value.isascii() for value in attributes.values() if type(value) is str)
+    return attributes if plain else runlog.mended(attributes)
+
+
+class Block:
+    """A run or stage as a context manager, `with` or `async with`; an exception is recorded and goes on."""
+
+    __slots__ = ()
+
+    @abstractmethod
+    def leave_block(self, error: BaseException | None) -> None:
+        """End what the block stands for. A generator that is closed early is not an error."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.leave_block(None if isinstance(error, GeneratorExit) else error)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, at)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 from opentelemetry.context import get_current
 
@@ -11,14 +10,21 @@ from ire_otel import semconv
 from ire_otel.recording import facts
 from ire_otel.recording.calls import StageCalls, recorded
 from ire_otel.recording.scope import Scope, context_of, leave, parent_context
-from ire_otel.recording.span import RecordedSpan, described, parent_span_id, safe_name, start_span
+from ire_otel.recording.span import (
+    Block,
+    RecordedSpan,
+    described,
+    parent_span_id,
+    safe_name,
+    well_formed_attributes,
+)
 from ire_otel.values import attribute, dumps
 
 if TYPE_CHECKING:
     from ire_otel.recording.run import Trace
 
 
-class Stage(RecordedSpan, StageCalls):
+class Stage(RecordedSpan, StageCalls, Block):
     """One attempt of a stage: what `stage(...)` and `Trace.start_stage` give.
 
     As a context manager (`with` or `async with`) it ends where the block is left; an exception is recorded and goes on.
@@ -44,8 +50,10 @@ class Stage(RecordedSpan, StageCalls):
         span_name = safe_name(name if attempt == 1 else f"{name} #{attempt}")
         self.before = get_current()
         parent = parent_context(enclosing, self.before)
-        otel_span, given = start_span(run.tracer, span_name, parent, given, start_ns, [])
-        super().__init__(otel_span, run.clock, start_ns)
+        given = well_formed_attributes(given)
+        shown = given if run.mirrored else None
+        otel_span = run.tracer.start_span(span_name, parent, attributes=shown, start_time=start_ns)
+        super().__init__(otel_span, run.clock, start_ns, mirrored=run.mirrored)
         self.trace = run
         self.name = name
         self.attempt = attempt
@@ -110,20 +118,9 @@ class Stage(RecordedSpan, StageCalls):
         self.gate = {**{key: value for key, value in stated.items() if value is not None}, **self.gate}
         return {**scores, **self.gate}
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        # A generator that is closed early is not an error.
-        self.end_stage(error=None if isinstance(error, GeneratorExit) else error)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        self.__exit__(kind, error, at)
+    def leave_block(self, error: BaseException | None) -> None:
+        """End the stage where its block is left."""
+        self.end_stage(error=error)
 
 
 _VERDICT = (semconv.GATE_PASSED, semconv.GATE_OVERALL_SCORE, semconv.GATE_THRESHOLD)
