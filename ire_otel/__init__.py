@@ -24,6 +24,7 @@ from ire_otel.recording.api import TraceContext, current_run, current_stage, dec
 from ire_otel.recording.component import TracingComponent
 from ire_otel.recording.decorators import traced_run, traced_stage
 from ire_otel.recording.run import Trace
+from ire_otel.report import link_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -45,6 +46,7 @@ __all__ = [
     "decide",
     "finish_sync",
     "flush",
+    "link_report",
     "run",
     "shutdown",
     "stage",

@@ -185,3 +185,9 @@ class TraceDocument(msgspec.Struct, frozen=True, kw_only=True):
     outputs: dict[str, Any] = {}
     child_traces: list[ChildTrace] = []
     metadata: Metadata
+
+    @property
+    def gate(self) -> StageTrace | None:
+        """The stage that judged the run: quality_gate, else the last with scores or a verdict."""
+        judging = [stage for stage in self.stages.values() if not (stage.principle_scores is stage.passing is UNSET)]
+        return self.stages.get("quality_gate", judging[-1] if judging else None)

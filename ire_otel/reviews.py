@@ -1,7 +1,7 @@
 """What people say about runs: append-only files beside the trace files, so that no database has to remember it.
 
-One file a run, `{brain_dir}/projects/{project}/_reviews/{trace_id}.jsonl`, one JSON object a line. A line is on the disk
-before the row changes, and `replay` gives all of them back.
+One file a run, `{brain_dir}/projects/{project}/_reviews/{trace_id}.jsonl`, one JSON object a line. A line is on the
+disk before the row changes, and `replay` gives all of them back.
 """
 
 import fcntl
@@ -89,7 +89,9 @@ def append(settings: Settings, project: str | None, trace_id: str, entry: Entry)
             os.fsync(file.fileno())
         _sync_folder(path.parent)
     except OSError as error:
-        raise ReviewError(f"{path} cannot be written ({error.strerror}): nothing was changed; mend it, and repeat") from error
+        raise ReviewError(
+            f"{path} cannot be written ({error.strerror}): nothing was changed; mend it, and repeat"
+        ) from error
     return path
 
 

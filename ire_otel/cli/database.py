@@ -64,14 +64,14 @@ def sql(
     end: Annotated[str, typer.Option("--to", help="Migration to end at; base to print the way back.")] = migrate.HEAD,
     supabase: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Write one file a migration there (supabase/migrations) for the Supabase CLI."),
+        typer.Option(metavar="DIR", help="Write a file for each migration to DIR, for the Supabase CLI."),
     ] = None,
 ) -> None:
     """Print the migrations as SQL, for those who apply it by hand."""
     if supabase is None:
         typer.echo(migrate.sql(dialect, start=start, end=end), nl=False)
     elif (dialect, start, end) != ("postgresql", "base", migrate.HEAD):
-        raise ConfigurationError("--supabase writes all migrations for postgresql: leave out --dialect, --from and --to")
+        raise ConfigurationError("--supabase writes every migration, for postgresql: leave out --dialect, --from, --to")
     else:
         _write_supabase_files(supabase)
 

@@ -87,11 +87,8 @@ def engine(target: Database, *, patient: bool = False) -> sa.Engine:
     if target.file is None:
         connect = partial(_psycopg, target, patient=patient)
         return sa.create_engine("postgresql+psycopg://", creator=connect, poolclass=NullPool)
-    # Explicit transactions only: sqlite3's own begin too late, and end at every schema change.
-    arguments = {"timeout": BUSY_TIMEOUT, "isolation_level": None, "check_same_thread": False}
-    made = sa.create_engine(target.url, connect_args=arguments, poolclass=NullPool)
-    event.listen(made, "connect", _set_up_sqlite)
-    event.listen(made, "begin", _begin_sqlite)
+    made = sa.create_engine(target.url, connect_args=_SQLITE_ARGUMENTS, poolclass=NullPool)
+    _set_up(made)
     return made
 
 
@@ -102,10 +99,12 @@ def async_engine(target: Database) -> AsyncEngine:
         if target.transaction_pooler:
             # A named statement would stay on a server connection that serves somebody else next.
             arguments |= {"prepared_statement_cache_size": 0, "prepared_statement_name_func": str}
-        return create_async_engine("postgresql+asyncpg://", connect_args=arguments)
+        # A pooled connection may have been closed from the other side, by a pooler or a restart.
+        return create_async_engine("postgresql+asyncpg://", connect_args=arguments, pool_pre_ping=True)
     url = target.url.set(drivername="sqlite+aiosqlite")
-    made = create_async_engine(url, connect_args={"timeout": BUSY_TIMEOUT})
-    event.listen(made.sync_engine, "connect", _set_up_sqlite)
+    # Not pooled: a connection that nobody closes is a thread that keeps the process from ending.
+    made = create_async_engine(url, connect_args=_SQLITE_ARGUMENTS, poolclass=NullPool)
+    _set_up(made.sync_engine)
     return made
 
 
@@ -137,6 +136,15 @@ def _asyncpg(target: Database) -> Awaitable[Any]:
 
 
 _DRIVER_MISSING: Final = "{place} needs the driver {driver}: install ire-otel[postgres]"
+
+
+# Explicit transactions only: sqlite3's own begin too late, and end at every schema change.
+_SQLITE_ARGUMENTS: Final = {"timeout": BUSY_TIMEOUT, "isolation_level": None, "check_same_thread": False}
+
+
+def _set_up(made: sa.Engine) -> None:
+    event.listen(made, "connect", _set_up_sqlite)
+    event.listen(made, "begin", _begin_sqlite)
 
 
 def _set_up_sqlite(connection: Any, _record: object) -> None:

@@ -15,6 +15,10 @@ _MISSING_STATES = ("42P01", "42703", "3F000")
 """Undefined table, undefined column, undefined schema."""
 _EXISTS_STATE = "42P07"
 """Duplicate table."""
+_DENIED_STATE = "42501"
+"""Insufficient privilege, row level security included."""
+_SUPABASE_DIRECT = ".supabase.co"
+"""Ends the name of a Supabase server itself; its poolers are at `.pooler.supabase.com`."""
 _MISSING_IN_SQLITE = ("no such table", "no such column")
 _CONTENT_ERRORS = ("DataError", "IntegrityError", "ProgrammingError", "NotSupportedError", "InterfaceError")
 
@@ -75,11 +79,23 @@ def _reason(error: Exception) -> str:
 
 def _remedy(target: Database, state: str, reason: str) -> str:
     if target.file is None:
-        if state.startswith(("28", "42501")) or "password" in reason or "authentication" in reason:
-            return "check user and password in database_url"
-        return "check that it runs and that database_url is right"
+        return _postgres_remedy(target, state, reason)
     if "locked" in reason:
         return "another process holds it; it will be tried again"
     if "full" in reason:
         return "make room on its disk"
     return "check that the folder exists and is writable, and that the file is a SQLite database"
+
+
+def _postgres_remedy(target: Database, state: str, reason: str) -> str:
+    if state == _DENIED_STATE:
+        return "grant its role the right, or a row level security policy, or connect as the tables' owner"
+    if state.startswith("28") or any(word in reason for word in ("password", "authentication", "Tenant or user")):
+        return "check user and password in database_url"
+    if "certificate" in reason or "SSL" in reason:
+        return "check sslmode and sslrootcert in database_url"
+    if "no answer" in reason or "timeout" in reason:
+        return "it is overloaded or stalled, or a firewall swallows what is sent; it will be tried again"
+    if (target.url.host or "").endswith(_SUPABASE_DIRECT):
+        return "direct Supabase hosts have IPv6 addresses only: use the address of its pooler"
+    return "check that it runs and that database_url is right"

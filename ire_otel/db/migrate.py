@@ -1,6 +1,7 @@
 """Bring a database to the schema of this version, take it back, or print the SQL for it."""
 
 import io
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script
 
-HEAD: Final = "0003"
+HEAD: Final = "0004"
 """The newest migration; a test compares it with the files."""
 VERSION_TABLE: Final = "ire_otel_alembic_version"
 """A name of our own, because the host may keep its own Alembic history in the same database."""
@@ -33,6 +34,10 @@ _DROP_VERSIONS: Final = sa.DDL(f"DROP TABLE {VERSION_TABLE}")  # type: ignore[no
 _OURS: Final = (VERSION_TABLE, *(name for name in metadata.tables if name != "projects"), *VIEWS)
 _LOCK: Final = 0x6972655F6F74656C
 """Key of the Postgres advisory lock that only one upgrade holds; spells ire_otel."""
+
+
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Alembic keeps the command that runs in a global of the process, so threads take turns, whatever their databases."""
 
 
 def upgrade(target: Database, revision: str = HEAD) -> None:
@@ -90,7 +95,8 @@ def sql(dialect: str, *, start: str = "base", end: str = HEAD, transaction: bool
     config = _config(output)
     config.attributes["dialect"] = dialect
     config.attributes["transaction"] = transaction
-    step(config, f"{start}:{end}", sql=True)
+    with _ONE_AT_A_TIME:
+        step(config, f"{start}:{end}", sql=True)
     if end == "base":
         output.write(f"{_DROP_VERSIONS.statement};\n")
     return output.getvalue()
@@ -149,7 +155,8 @@ def _run(direction: str, connection: sa.Connection, revision: str) -> None:
 
     config = _config()
     config.attributes["connection"] = connection
-    (command.upgrade if direction == "upgrade" else command.downgrade)(config, revision)
+    with _ONE_AT_A_TIME:
+        (command.upgrade if direction == "upgrade" else command.downgrade)(config, revision)
 
 
 def _revision(connection: sa.Connection) -> str | None:

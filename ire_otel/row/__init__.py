@@ -43,7 +43,7 @@ def row(document: TraceDocument, location: str | None) -> Row:
     run = _run_row(document, location, flat, mend)
     return Row(
         run=run,
-        principle_scores=list(_principle_scores(run, _gate(document), mend)),
+        principle_scores=list(_principle_scores(run, document.gate, mend)),
         stages=_stages(run.trace_id, attempts, mend),
         decisions=list(_decisions(document, mend)),
         sources=list(sources(run.trace_id, flat, mend)),
@@ -87,14 +87,8 @@ def _run_row(document: TraceDocument, location: str | None, attempts: list[Attem
     return RunRow(**mended)
 
 
-def _gate(document: TraceDocument) -> StageTrace | None:
-    """Give the stage that judged the run: quality_gate, else the last with scores or a verdict."""
-    judging = [stage for stage in document.stages.values() if not (stage.principle_scores is stage.passing is UNSET)]
-    return document.stages.get("quality_gate", judging[-1] if judging else None)
-
-
 def _gate_columns(document: TraceDocument) -> dict[str, Any]:
-    gate = _gate(document)
+    gate = document.gate
     if gate is None:
         return {}
     scores = _given(gate.principle_scores) or []

@@ -80,6 +80,10 @@ class CapturingHost:
         """Give the clock, the same for all runs, so that their documents can be put in order."""
         return self._clock
 
+    def mirrors(self) -> bool:
+        """Say that nobody reads the spans."""
+        return False
+
     def resource(self) -> Mapping[str, Any]:
         """Describe no process: it would differ from machine to machine."""
         return {}

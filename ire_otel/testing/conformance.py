@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 from msgspec import UNSET
@@ -12,7 +12,19 @@ from ire_otel.recording.run import UNSTAGED
 
 if TYPE_CHECKING:
     from ire_otel.model import Attempt, StageTrace, TraceDocument
-    from ire_otel.recording.component import TracingComponent
+
+
+class DeclaringComponent(Protocol):
+    """A TracingComponent, or anything else that has a name and declares what it records."""
+
+    @property
+    def component_name(self) -> str:
+        """Its name in traces."""
+        ...
+
+    def get_trace_schema(self) -> Mapping[str, Any]:
+        """What it can record: `{"decisions": [types], "outputs": [keys]}`."""
+        ...
 
 
 class Declaration(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +68,7 @@ class Conformance(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def declaration(
-    component: TracingComponent | str, schema: Mapping[str, Sequence[str]] | None
+    component: DeclaringComponent | str, schema: Mapping[str, Sequence[str]] | None
 ) -> tuple[str, Declaration]:
     """Give a component's name and what it declares. Raises TypeError for a declaration of another form."""
     if isinstance(component, str):

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from ire_otel.model import Decision, TraceDocument
-    from ire_otel.recording.component import TracingComponent
     from ire_otel.testing.capture import CapturingHost
-    from ire_otel.testing.conformance import Conformance
+    from ire_otel.testing.conformance import Conformance, DeclaringComponent
 
 
 class Taken(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,7 +141,7 @@ class CapturedTraces:
             raise AssertionError("\n".join(problems))
 
     def check_component(
-        self, component: TracingComponent | str, schema: Mapping[str, Sequence[str]] | None = None
+        self, component: DeclaringComponent | str, schema: Mapping[str, Sequence[str]] | None = None
     ) -> Conformance:
         """Hold that a component recorded only decisions and outputs that it declares.
 

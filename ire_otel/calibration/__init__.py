@@ -1,0 +1,1 @@
+"""Calibration: which principle began to fail, and whether people and the gate score alike."""
