@@ -17,9 +17,10 @@ from opentelemetry.context import (
 
 from ire_otel.processor import records_of
 from ire_otel.recording.process import identity
+from ire_otel.records import ExportOutcome
 
 if TYPE_CHECKING:
-    from ire_otel.records import ExportOutcome, SpanRecord
+    from ire_otel.records import SpanRecord
     from ire_otel.runlog import RunLog
 
 logger = logging.getLogger("ire_otel")
@@ -121,9 +122,7 @@ class Worker:
             except Exception as error:
                 # Tracing must never break the run it watches.
                 logger.exception("runs could not be exported")
-                for job in jobs:
-                    if job is not None and not job.done.done():
-                        job.done.set_exception(error)
+                _settle([job for job in jobs if job is not None], error)
         if exporter is not None:
             exporter.shutdown()
 
@@ -143,3 +142,13 @@ class Worker:
         outcomes = {outcome.trace_id: outcome for outcome in exporter.export_records(records)} if logs else {}
         for job in jobs:
             job.done.set_result(outcomes.get(job.log.run_id) if job.log is not None else None)
+
+
+def _settle(jobs: Sequence[_Job], error: Exception) -> None:
+    """Tell whoever waits for a run that it could not be exported."""
+    reason = f"{type(error).__name__}: {error}"
+    for job in jobs:
+        if not job.done.done():
+            run_id = None if job.log is None else job.log.run_id
+            failed = run_id and ExportOutcome(trace_id=run_id, file_error=reason, row_error=reason)
+            job.done.set_result(failed or None)

@@ -293,3 +293,21 @@ def test_project_names_never_leave_the_brain_folder(name: str, tmp_path: Path) -
     assert len(files) == 2
     assert all(file.is_relative_to(tmp_path / "brain" / "projects") for file in files)
     assert len({file.parent for file in files}) == 2
+
+
+async def test_an_exporter_that_cannot_be_made_costs_the_run_nothing(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What finish returns says what went wrong, and the process goes on."""
+    from ire_otel_exporters import research
+
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no memory")
+
+    monkeypatch.setattr(research, "RunStore", broken)
+    async with ire_otel.TraceContext.start(query="q") as trace:
+        pass
+    result = await ire_otel.TraceContext.finish(trace)
+    assert result["file_error"] == result["supabase_error"] == "RuntimeError: no memory"
+    assert ire_otel.flush(10)
+    assert "no memory" in caplog.text

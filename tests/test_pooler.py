@@ -7,10 +7,11 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -109,7 +110,7 @@ async def test_sixteen_runs_are_traced_and_asked_for_at_once(pooled_url: str) ->
         assert any(found.trace_id == run.trace_id for found in await TraceQuery.by_intent("validating"))
 
     await asyncio.gather(*(trace(number) for number in range(AT_ONCE)))
-    queries = (
+    queries: tuple[Coroutine[Any, Any, Sequence[object]], ...] = (
         TraceQuery.by_project("cobot"),
         TraceQuery.by_status("complete"),
         TraceQuery.low_scoring_principle("META-1"),
@@ -122,15 +123,7 @@ async def test_sixteen_runs_are_traced_and_asked_for_at_once(pooled_url: str) ->
     (pattern,) = await TraceQuery.principle_patterns()
     assert (pattern["fail_count"], pattern["total_runs"]) == (AT_ONCE, AT_ONCE)
     assert (await TraceQuery.summary())["total_runs"] == AT_ONCE
-    assert [
-        await TraceQuery.flagged_for_review(),
-        await TraceQuery.by_domain("robotics"),
-        await TraceQuery.costliest(),
-    ] == [
-        [],
-        [],
-        [],
-    ]
+    assert await TraceQuery.by_domain("robotics") == await TraceQuery.flagged_for_review() == []
 
 
 def test_migrations_run_through_the_pooler(pooled_url: str) -> None:
@@ -160,7 +153,7 @@ def test_a_server_that_never_greets_is_given_up(postgres_url: str) -> None:
     """Connecting has a limit of its own, which the URL may set, for psycopg and asyncpg alike."""
     with _line(postgres_url) as (url, stalled):
         stalled.set()
-        impatient = f"{url}?connect_timeout=2"
+        impatient = f"{url}?connect_timeout=1"
         with closing(RunStore(impatient)) as store, pytest.raises(StoreUnavailableError, match="timeout"):
             store.save([row(sample_document(), LOCATION)])
         with pytest.raises(TimeoutError):
@@ -201,10 +194,11 @@ def _line(url: str) -> Iterator[tuple[str, threading.Event]]:
     ends: list[socket.socket] = []
 
     def pass_on(source: socket.socket, target: socket.socket) -> None:
-        while data := source.recv(65_536):
-            if not stalled.is_set():
-                target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
+        with suppress(OSError):
+            while data := source.recv(65_536):
+                if not stalled.is_set():
+                    target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
 
     def serve(listening: socket.socket) -> None:
         while True:
@@ -215,7 +209,7 @@ def _line(url: str) -> Iterator[tuple[str, threading.Event]]:
             server = socket.create_connection((direct.host or "", direct.port or 0))
             ends.extend((client, server))
             for source, target in ((client, server), (server, client)):
-                threading.Thread(target=_quietly, args=(pass_on, source, target), daemon=True).start()
+                threading.Thread(target=pass_on, args=(source, target), daemon=True).start()
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=serve, args=(listening,), daemon=True).start()
@@ -223,13 +217,6 @@ def _line(url: str) -> Iterator[tuple[str, threading.Event]]:
         listening.shutdown(socket.SHUT_RDWR)
     for end in ends:
         end.close()
-
-
-def _quietly(pass_on, source: socket.socket, target: socket.socket) -> None:
-    try:
-        pass_on(source, target)
-    except OSError:
-        return
 
 
 def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -75,6 +75,9 @@ def database(url: str, pooler: str = "") -> Database:
         raise ConfigurationError(f"database_url names the database {backend!r}: {_FORMS}")
     if backend == "sqlite" and parsed.database in {None, "", ":memory:"}:
         raise ConfigurationError(f"database_url names no file: {_FORMS}")
+    limit = parsed.query.get("connect_timeout", "0")
+    if not str(limit).isdecimal():
+        raise ConfigurationError(f"connect_timeout in database_url cannot be {limit!r}: give whole seconds")
     pooled = backend == "postgresql" and (pooler == "transaction" or parsed.port == POOLER_PORT)
     return Database(url=parsed.set(drivername=backend), transaction_pooler=pooled)
 
@@ -128,10 +131,10 @@ def _asyncpg(target: Database) -> Awaitable[Any]:
     except ImportError as error:
         raise ConfigurationError(_DRIVER_MISSING.format(place=target.place, driver="asyncpg")) from error
     options: dict[str, Any] = {"statement_cache_size": 0} if target.transaction_pooler else {}
+    # As libpq has it: 0 waits for ever.
+    options["timeout"] = int(str(target.url.query.get("connect_timeout", CONNECT_TIMEOUT))) or None
     dsn = target.url.difference_update_query(_LIBPQ_ONLY).render_as_string(hide_password=False)
-    connection: Awaitable[Any] = asyncpg.connect(
-        dsn, timeout=CONNECT_TIMEOUT, command_timeout=COMMAND_TIMEOUT, **options
-    )
+    connection: Awaitable[Any] = asyncpg.connect(dsn, command_timeout=COMMAND_TIMEOUT, **options)
     return connection
 
 

@@ -224,10 +224,9 @@ def _result(trace: Trace, pending: futures.Future[ExportOutcome | None]) -> dict
     result: dict[str, Any] = {"trace_id": trace.trace_id}
     if not pending.done():
         return {**result, "supabase": "queued: still being written"}
-    outcome = None if pending.cancelled() or pending.exception() else pending.result()
+    outcome = pending.result()
     if outcome is None:
-        reason = pending.exception() if not pending.cancelled() else None
-        return {**result, "saved": False, "reason": str(reason) if reason else "the exporter `ire` is not configured"}
+        return {**result, "saved": False, "reason": "the exporter `ire` is not configured"}
     sinks = {
         "file_path": outcome.file_path,
         "file_error": outcome.file_error,
