@@ -1,13 +1,13 @@
 """What people say about runs: append-only files beside the trace files, so that no database has to remember it.
 
 One file a run, `{brain_dir}/projects/{project}/_reviews/{trace_id}.jsonl`, one JSON object a line. A line is on the
-disk before the row changes, and `replay` gives all of them back.
+disk before the row changes, and `read` gives them back.
 """
 
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -48,13 +48,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """What was said; its keys depend on the kind."""
 
 
-class Review(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry, and where it stands."""
+class ReviewFile(msgspec.Struct, frozen=True, kw_only=True):
+    """What was said about one run."""
 
-    trace_id: str
-    """The run it is about."""
-    path: Path
-    entry: Entry
+    entries: list[Entry]
+    """Oldest first."""
+    spoilt: list[int]
+    """Numbers, from 1, of lines that are no entry: cut short by a crash, or edited."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,14 +97,23 @@ def append(settings: Settings, project: str | None, trace_id: str, entry: Entry)
 
 def entries(settings: Settings, project: str | None, trace_id: str) -> list[Entry]:
     """Give what was said about one run, oldest first; nothing where nobody said anything."""
-    return list(_read(review_file(settings, project, trace_id)))
+    return read(review_file(settings, project, trace_id)).entries
 
 
-def replay(settings: Settings) -> Iterator[Review]:
-    """Give everything that was said about any run: file by file, oldest first in each. Raises ReviewError."""
-    for path in sorted(settings.brain_dir.glob(f"projects/*/{FOLDER}/*.jsonl")):
-        for entry in _read(path):
-            yield Review(trace_id=path.stem, path=path, entry=entry)
+def read(path: Path) -> ReviewFile:
+    """Read a file of reviews; one that is not there says nothing. Raises ReviewError."""
+    try:
+        lines = path.read_bytes().splitlines() if path.exists() else []
+    except OSError as error:
+        raise ReviewError(f"{path} cannot be read: {error.strerror}; mend its permissions") from error
+    said: list[Entry] = []
+    spoilt = []
+    for number, line in enumerate(lines, start=1):
+        try:
+            said.append(msgspec.json.decode(line, type=Entry))
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            spoilt.append(number)  # the next line is whole again
+    return ReviewFile(entries=said, spoilt=spoilt)
 
 
 def standing(said: Iterable[Entry]) -> Standing:
@@ -121,18 +130,6 @@ def standing(said: Iterable[Entry]) -> Standing:
 def with_note(notes: str | None, text: str) -> str:
     """Give `notes` with another one at the end, as a row holds them. Pure."""
     return f"{notes}\n\n{text}" if notes else text
-
-
-def _read(path: Path) -> Iterator[Entry]:
-    try:
-        lines = path.read_bytes().splitlines() if path.exists() else []
-    except OSError as error:
-        raise ReviewError(f"{path} cannot be read: {error.strerror}; mend its permissions") from error
-    for line in lines:
-        try:
-            yield msgspec.json.decode(line, type=Entry)
-        except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            continue  # cut short by a crash; the next line is whole again
 
 
 def _ends_whole(handle: int) -> bool:

@@ -1,5 +1,7 @@
 """Migrations: they make the tables that the code declares, on both databases, and leave a host's own things alone."""
 
+import os
+import re
 import sqlite3
 import subprocess
 import sys
@@ -17,7 +19,11 @@ from alembic.script import ScriptDirectory
 
 from ire_otel.db import migrate, tables
 from ire_otel.db.engine import Database, database, engine
+from ire_otel.db.failures import unavailable
+from ire_otel.db.store import RunStore
 from ire_otel.errors import ConfigurationError, StoreUnavailableError
+from ire_otel.row import row
+from tests.sample_document import LOCATION, sample_document
 
 # The catalogue of each database: first the table's name, then whatever describes it.
 POSTGRES_CATALOGUE = (
@@ -46,6 +52,11 @@ CREATE FUNCTION update_updated_at_column() RETURNS trigger LANGUAGE plpgsql AS
     $$ BEGIN NEW.updated_at = now() + interval '1 day'; RETURN NEW; END $$;
 CREATE TABLE alembic_version (version_num VARCHAR(32) PRIMARY KEY);
 INSERT INTO alembic_version VALUES ('host42');
+"""
+# What a host may build on what we made.
+OTHERS = """
+CREATE TABLE invoices (id INTEGER, project_id UUID REFERENCES projects (id), updated_at TIMESTAMPTZ);
+CREATE TRIGGER invoices_updated BEFORE UPDATE ON invoices FOR EACH ROW EXECUTE FUNCTION update_updated_at_column();
 """
 
 
@@ -117,11 +128,37 @@ def test_a_host_keeps_what_it_had(empty_postgres_url: str) -> None:
     """Its projects, its trigger function and its Alembic history survive our upgrade and our downgrade."""
     target = database(empty_postgres_url)
     _execute_script(target, HOST)
-    before = _host_state(target)
+    before, names = _host_state(target), _names(target)
     migrate.upgrade(target)
     assert _host_state(target) == before
     migrate.downgrade(target)
-    assert _host_state(target) == before
+    assert (_host_state(target), _names(target)) == (before, names)
+
+
+def test_what_others_have_built_on_stays(empty_postgres_url: str) -> None:
+    """A downgrade leaves a projects table and a trigger function that we made but others refer to."""
+    target = database(empty_postgres_url)
+    migrate.upgrade(target)
+    _execute_script(target, OTHERS)
+    migrate.downgrade(target)
+    assert _names(target) == {"projects", "invoices"}
+    _execute_script(target, "INSERT INTO invoices (id) VALUES (1); UPDATE invoices SET id = 2")
+    migrate.upgrade(target)
+    assert migrate.current(target) == migrate.HEAD
+
+
+def test_a_run_of_a_host_s_project_is_linked(empty_postgres_url: str) -> None:
+    """Its projects need no column of ours but the id; a project that goes away takes no run with it."""
+    target = database(empty_postgres_url)
+    _execute_script(target, HOST)
+    migrate.upgrade(target)
+    with closing(RunStore(empty_postgres_url)) as store:
+        assert store.save([row(sample_document(project_id=PROJECT), LOCATION)]) == {}
+    linked = sa.select(tables.traces.c.project_id, tables.traces.c.project_name)
+    with engine(target).begin() as connection:
+        assert connection.execute(linked).all() == [(PROJECT, "cobot")]
+        connection.execute(sa.text("DELETE FROM projects"))
+        assert connection.execute(linked).all() == [(None, "cobot")]
 
 
 def test_projects_with_rows_stay(empty_database_url: str) -> None:
@@ -164,9 +201,9 @@ def test_an_unknown_migration_is_named(sqlite_url: str, revision: str) -> None:
     """With those that there are; the database stays as it is."""
     target = database(sqlite_url)
     for action in (migrate.upgrade, migrate.downgrade):
-        with pytest.raises(ConfigurationError, match=r"is unknown: valid are base, 0001"):
+        with pytest.raises(ConfigurationError, match=rf"is unknown: valid are base, 0001.*{migrate.HEAD}"):
             action(target, revision)
-    with pytest.raises(ConfigurationError, match=r"is unknown: valid are base, 0001"):
+    with pytest.raises(ConfigurationError, match=rf"is unknown: valid are base, 0001.*{migrate.HEAD}"):
         migrate.sql("sqlite", end=revision)
     assert migrate.current(target) == migrate.HEAD
 
@@ -213,14 +250,73 @@ def test_ids_are_uuids(database_url: str) -> None:
 def test_the_command_line_migrates_and_says_what_it_did(sqlite_url: str) -> None:
     """`ire-otel db`: one line for each command; errors are one line on stderr, with exit code 2 for bad usage."""
     assert _db("downgrade", "base", "--yes", url=sqlite_url) == (0, "is at migration none now\n", "")
-    assert _db("current", url=sqlite_url) == (0, "none (the newest is 0001: run `ire-otel db upgrade`)\n", "")
-    assert _db("upgrade", url=sqlite_url) == (0, "is at migration 0001 now (before: none)\n", "")
-    assert _db("upgrade", url=sqlite_url) == (0, "is at migration 0001 already\n", "")
+    head = migrate.HEAD
+    assert _db("current", url=sqlite_url) == (0, f"none (the newest is {head}: run `ire-otel db upgrade`)\n", "")
+    assert _db("upgrade", url=sqlite_url) == (0, f"is at migration {head} now (before: none)\n", "")
+    assert _db("upgrade", url=sqlite_url) == (0, f"is at migration {head} already\n", "")
+    assert _db("downgrade", "0001", "--yes", url=sqlite_url) == (0, "is at migration 0001 now\n", "")
+    assert _db("upgrade", url=sqlite_url) == (0, f"is at migration {head} now (before: 0001)\n", "")
     code, output, errors = _db("downgrade", "77", "--yes", url=sqlite_url)
     assert (code, output) == (2, "")
-    assert errors == "ire-otel: migration '77' is unknown: valid are base, 0001\n"
+    assert errors.startswith("ire-otel: migration '77' is unknown: valid are base, 0001")
+    assert errors.count("\n") == 1
     code, output, _ = _db("sql", "--dialect", "sqlite")
     assert (code, output) == (0, migrate.sql("sqlite"))
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("postgresql://with_password:wrong@{server}", "password authentication failed.*check user and password"),
+        ("postgresql://with_password:right@{server}", "permission denied.*grant its role the right"),
+        ("postgresql://nobody@{server}", 'role "nobody" does not exist.*check user and password'),
+        ("postgresql://u:secret@no-such-host.invalid:5432/d", "no-such-host.invalid.*check that it runs"),
+        ("postgresql://u:secret@127.0.0.1:1/d", "Connection refused.*check that it runs"),
+        ("postgresql://postgres:secret@{host}/no_such_database", '"no_such_database" does not exist'),
+        ("postgresql://postgres:secret@{server}?sslmode=require", "SSL.*check sslmode"),
+        ("postgresql://postgres:secret@{server}?connect_timeout=soon", "connect_timeout.*'soon': give whole seconds"),
+    ],
+)
+def test_the_command_line_says_what_is_wrong_with_a_connection(postgres_url: str, url: str, message: str) -> None:
+    """One line with the place, the reason and the remedy; never the password."""
+    server = postgres_url.partition("@")[2]
+    given = url.format(server=server, host=server.partition("/")[0])
+    for command in (["db", "current"], ["runs"]):
+        code, output, errors = _ire_otel(*command, url=given)
+        assert (code, output) == (2 if "soon" in url else 1, "")
+        assert re.fullmatch(f"ire-otel: .*{message}.*\n", errors), errors
+        assert not {"secret", "wrong", "right@"} & set(re.split(r"[ :]", errors))
+
+
+def test_the_command_line_says_what_is_wrong_with_the_tables(postgres_url: str) -> None:
+    """They are of a later version, of an earlier one, or not there."""
+    target = database(postgres_url)
+    for version, message in (("9999", "this version .* does not know: upgrade ire-otel"), ("0001", "needs")):
+        _execute_script(target, f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{version}'")  # noqa: S608 # ours
+        code, _, errors = _ire_otel("runs", url=postgres_url)
+        assert code == 1
+        assert re.fullmatch(f"ire-otel: Postgres at .* is at migration {version}, .*{message}.*\n", errors), errors
+    _execute_script(target, f"UPDATE {migrate.VERSION_TABLE} SET version_num = '{migrate.HEAD}'")  # noqa: S608 # ours
+    migrate.downgrade(target)
+    code, _, errors = _ire_otel("runs", url=postgres_url)
+    assert (code, errors) == (1, f"ire-otel: {target.place} lacks our tables: run `ire-otel db upgrade`\n")
+
+
+def test_a_supabase_server_that_cannot_be_reached_is_explained() -> None:
+    """Its own address is IPv6 only, which few would guess from `Network is unreachable`."""
+    for host, remedy in (
+        ("db.abc.supabase.co", "use the address of its pooler"),
+        ("db.example.org", "check that it runs"),
+    ):
+        target = database(f"postgresql://u:secret@{host}/postgres")
+        assert remedy in str(unavailable(OSError("Network is unreachable"), target))
+
+
+def _ire_otel(*arguments: str, url: str) -> tuple[int, str, str]:
+    program = Path(sys.executable).with_name("ire-otel")
+    environment = {**os.environ, "IRE_OTEL_DATABASE_URL": url, "IRE_OTEL_RAISE": ""}
+    ended = subprocess.run([program, *arguments], check=False, capture_output=True, text=True, env=environment)
+    return ended.returncode, ended.stdout, ended.stderr
 
 
 def _db(*arguments: str, url: str | None = None) -> tuple[int, str, str]:

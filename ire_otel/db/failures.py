@@ -17,6 +17,8 @@ _EXISTS_STATE = "42P07"
 """Duplicate table."""
 _DENIED_STATE = "42501"
 """Insufficient privilege, row level security included."""
+_WHO = ("password", "authentication", 'role "', "Tenant or user")
+"""Refusals while connecting, which come without a state; the last is a Supabase pooler's."""
 _SUPABASE_DIRECT = ".supabase.co"
 """Ends the name of a Supabase server itself; its poolers are at `.pooler.supabase.com`."""
 _MISSING_IN_SQLITE = ("no such table", "no such column")
@@ -90,7 +92,7 @@ def _remedy(target: Database, state: str, reason: str) -> str:
 def _postgres_remedy(target: Database, state: str, reason: str) -> str:
     if state == _DENIED_STATE:
         return "grant its role the right, or a row level security policy, or connect as the tables' owner"
-    if state.startswith("28") or any(word in reason for word in ("password", "authentication", "Tenant or user")):
+    if state.startswith("28") or any(word in reason for word in _WHO):
         return "check user and password in database_url"
     if "certificate" in reason or "SSL" in reason:
         return "check sslmode and sslrootcert in database_url"

@@ -31,7 +31,7 @@ DIALECTS: Final = ("sqlite", "postgresql")
 
 _VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(VERSION_TABLE))
 _DROP_VERSIONS: Final = sa.DDL(f"DROP TABLE {VERSION_TABLE}")  # type: ignore[no-untyped-call] # SQLAlchemy annotates it not
-_OURS: Final = (VERSION_TABLE, *(name for name in metadata.tables if name != "projects"), *VIEWS)
+_OURS: Final = (VERSION_TABLE, "trace_search", *(name for name in metadata.tables if name != "projects"), *VIEWS)
 _LOCK: Final = 0x6972655F6F74656C
 """Key of the Postgres advisory lock that only one upgrade holds; spells ire_otel."""
 

@@ -93,9 +93,10 @@ class RunStore:
     def _drop_connection(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            # What is broken may refuse even to close; and a stalled server is not asked to roll back.
+            # What is broken may refuse even to close. A server that stalls is not asked to roll back first; SQLite is,
+            # because it keeps its lock while the error's traceback still holds a cursor.
             with suppress(Exception):
-                connection.invalidate()
+                connection.invalidate() if self.database.file is None else connection.close()
 
 
 class _Statements:

@@ -16,7 +16,6 @@ from sqlalchemy import (
     UniqueConstraint,
     and_,
     false,
-    func,
     literal_column,
     text,
     true,
@@ -239,10 +238,11 @@ _newest = traces.c.started_at.desc()
 Index("idx_traces_intent", traces.c.intent, _newest)
 Index("idx_traces_domain", traces.c.domain, _newest)
 Index("idx_traces_report_type", traces.c.report_type, _newest)
+# With the time beside it, SQLite would take this one for by_intent and by_domain, too.
+Index("idx_traces_status", traces.c.status)
 Index("idx_traces_quality_gate", traces.c.quality_gate_passed, _newest)
 Index("idx_traces_project_name", traces.c.project_name, _newest)
 Index("idx_traces_started", _newest)
-Index("idx_traces_status", traces.c.status)
 Index("idx_traces_project", traces.c.project_id)
 Index("idx_traces_overall_score", traces.c.overall_quality_score)
 Index("idx_traces_principle_scores", traces.c.principle_scores, postgresql_using="gin").ddl_if(dialect="postgresql")
@@ -267,22 +267,3 @@ Index(
 )
 Index("idx_trace_flags_status", trace_flags.c.status, trace_flags.c.last_raised_at.desc())
 Index("idx_trace_calibrations_trace", trace_calibrations.c.trace_id)
-
-JOINERS: Final = "-/.@_+&<>=#~"
-"""Signs that join words for Postgres (host names, paths, signed numbers); a search sees blanks in their place."""
-BETWEEN: Final = "zqxzqx"
-"""Stands between two searched texts, so that no phrase reaches from one into the other."""
-_SIMPLE: Final = text("'simple'::regconfig")
-_JOINERS: Final = text(f"'{JOINERS}'")
-_BLANKS: Final = text(f"'{' ' * len(JOINERS)}'")
-_NOTHING: Final = text("''")
-_query: Final = func.left(func.coalesce(traces.c.query, _NOTHING), text("20000"))
-_what: Final = func.coalesce(trace_decisions.c.what, _NOTHING)
-_why: Final = func.coalesce(trace_decisions.c.why, _NOTHING)
-_decision: Final = _what.op("||")(text(f"' {BETWEEN} '")).op("||")(_why)
-SEARCHED_QUERY: Final = func.to_tsvector(_SIMPLE, func.translate(_query, _JOINERS, _BLANKS))
-"""A run's query as Postgres searches it; nothing here is bound, because an index serves only the very same words."""
-SEARCHED_DECISION: Final = func.to_tsvector(_SIMPLE, func.translate(_decision, _JOINERS, _BLANKS))
-"""What and why of a decision, likewise. On SQLite, ire_otel.query.search keeps an index of its own."""
-Index("idx_traces_search", SEARCHED_QUERY, postgresql_using="gin").ddl_if(dialect="postgresql")
-Index("idx_trace_decisions_search", SEARCHED_DECISION, postgresql_using="gin").ddl_if(dialect="postgresql")

@@ -29,15 +29,16 @@ def citation_share(draft: Draft, _brief: Brief) -> Measurement:
 
 
 def attribution(draft: Draft, _brief: Brief) -> Measurement:
-    """Share of cited numbers that the list of sources resolves to a title and a place."""
+    """Share of findings that cite a source which is listed with a place to find it."""
     cited = sorted({number for statement in draft.findings for number in statement.citations})
-    lost = [number for number in cited if not _PLACE.search(draft.listed.get(number, ""))]
+    lost = {number for number in cited if not _PLACE.search(draft.listed.get(number, ""))}
     if not cited:
         return _NO_CITATION
+    traced = [one for one in draft.findings if set(one.citations) - lost]
     return Measurement(
-        value=1 - len(lost) / len(cited),
-        feedback=f"{len(cited) - len(lost)} of {len(cited)} cited sources are listed with a place to find them"
-        + (f"; not: {', '.join(f'[{number}]' for number in lost[:5])}." if lost else "."),
+        value=len(traced) / len(draft.findings),
+        feedback=f"{len(traced)} of {len(draft.findings)} claims can be traced to a listed source"
+        + (f"; without a place: {', '.join(f'[{number}]' for number in sorted(lost)[:5])}." if lost else "."),
     )
 
 

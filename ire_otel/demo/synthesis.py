@@ -24,11 +24,16 @@ TRACE_SCHEMA: Mapping[str, Sequence[str]] = {
         "section_outline",
         "prompt_construction",
         "rubric_injection",
+        "citation_style",
         "model_selection",
     ],
     "outputs": ["report_length_chars", "sources_cited", "sections_generated", "sentences"],
 }
 """What `synthesize_report` records, as a TracingComponent's `get_trace_schema` says it."""
+INLINE, GROUPED = "inline", "grouped"
+"""Citation styles: after every sentence, or once after neighbouring sentences of one source."""
+_GROUPED_FOR = frozenset({"learning"})
+"""Intents whose readers are spared a number after every sentence."""
 _SUMMARY_QUOTES = 3
 
 
@@ -65,10 +70,11 @@ def synthesize_report(
         system, user = _prompts(brief, rubric, chosen, documents)
         stage.prompts(system_prompt=system, user_message=user)
         _decide_prompts(brief, rubric, chosen, system, user)
+        style = _decide_style(brief, plan, model)
         _decide_model(model, chosen)
         if model is None:
             stage.usage(model=EXTRACTIVE)
-            body = _write(brief, chosen, documents)
+            body = _write(brief, chosen, documents, style)
         else:
             completion = complete(model.name, system, user, base_url=model.base_url)
             stage.usage(
@@ -130,6 +136,29 @@ def _decide_prompts(brief: Brief, rubric: Rubric, chosen: Selection, system: str
     )
 
 
+def _decide_style(brief: Brief, plan: Plan, model: Model | None) -> str:
+    """Choose where citations stand: an explanation reads better with fewer of them."""
+    grouped = brief.intent in _GROUPED_FOR and not plan.cited_only and model is None
+    if model is not None:
+        why = "the prompt asks the model to cite after each sentence"
+    elif plan.cited_only:
+        why = "the gate asked for citations throughout"
+    else:
+        why = f"{brief.intent} readers {'follow' if grouped else 'check'} the text more than they " + (
+            "check it; neighbouring sentences of one source share a citation" if grouped else "follow it"
+        )
+    ire_otel.decide(
+        "citation_style",
+        what=GROUPED if grouped else INLINE,
+        why=why,
+        confidence=1.0,
+        alternatives=[INLINE if grouped else GROUPED],
+        inputs={"intent": brief.intent, "cited_only": plan.cited_only},
+        component="synthesize_report",
+    )
+    return GROUPED if grouped else INLINE
+
+
 def _decide_model(model: Model | None, chosen: Selection) -> None:
     why = (
         "--llm names it" if model else f"no model was named; {len(chosen.quotes)} sentences can be quoted as they stand"
@@ -161,7 +190,7 @@ def _prompts(brief: Brief, rubric: Rubric, chosen: Selection, documents: Sequenc
     return system, f"Question: {brief.query}\nAspects: {aspects}{slant}\nEvidence:\n{quotes}"
 
 
-def _write(brief: Brief, chosen: Selection, documents: Sequence[Document]) -> str:
+def _write(brief: Brief, chosen: Selection, documents: Sequence[Document], style: str) -> str:
     numbers = {document.key: number for number, document in enumerate(documents, 1)}
     ranked = sorted(chosen.quotes, key=lambda quote: -len(quote.terms))
     summary, rest = ranked[:_SUMMARY_QUOTES], ranked[_SUMMARY_QUOTES:]
@@ -169,8 +198,20 @@ def _write(brief: Brief, chosen: Selection, documents: Sequence[Document]) -> st
     parts = [f"# {brief.query}"]
     for heading, quotes in groups.items():
         parts.append(f"## {heading}")
-        parts.append(" ".join(quote.cited(numbers[quote.document.key]) for quote in quotes))
+        parts.append(_paragraph(quotes, numbers, style))
     return "\n\n".join([*parts, f"## {LIMITS_HEADING}", _limits(brief, chosen.quotes, documents)])
+
+
+def _paragraph(quotes: Sequence[Quote], numbers: Mapping[str, int], style: str) -> str:
+    """`quotes` as running text; grouped, those of one document stand together and share its citation."""
+    if style == INLINE:
+        return " ".join(quote.cited(numbers[quote.document.key]) for quote in quotes)
+    groups: dict[int, list[Quote]] = {}
+    for quote in quotes:
+        groups.setdefault(numbers[quote.document.key], []).append(quote)
+    return " ".join(
+        " ".join([*(quote.text for quote in group[:-1]), group[-1].cited(number)]) for number, group in groups.items()
+    )
 
 
 def _limits(brief: Brief, quotes: Sequence[Quote], documents: Sequence[Document]) -> str:
