@@ -1,6 +1,8 @@
 """The guides' code runs as it stands, and does what the words around it say."""
 
 import re
+import shlex
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -82,3 +84,21 @@ def test_the_example_of_the_testing_page_passes(tmp_path: Path) -> None:
     done = run_tests(tmp_path)
     assert "1 passed" in done.stdout, done.stdout + done.stderr
     assert not (tmp_path / "brain").exists()
+
+
+def test_every_command_of_the_calibration_tutorial_runs(tmp_path: Path) -> None:
+    """In their order, in one folder; and META-12 fails only where citations are grouped, as the words say."""
+    commands = [line for block in blocks("calibrate.md", "sh") for line in block.splitlines() if line]
+    assert len(commands) > 15
+    printed = {}
+    for command in commands:
+        name, *arguments = shlex.split(command)
+        assert name == "ire-otel"
+        done = run("-m", "ire_otel.cli", *arguments, folder=tmp_path)
+        assert done.returncode == 0, command + done.stderr
+        printed[command] = done.stdout
+    assert "grouped" in printed["ire-otel query decisions META-12"].splitlines()[1]
+    (question,) = blocks("calibrate.md", "sql")
+    with sqlite3.connect(tmp_path / "brain" / "traces.db") as database:
+        failed = {what: share for what, _, _, share in database.execute(question)}
+    assert failed["inline"] == 0 < failed["grouped"]

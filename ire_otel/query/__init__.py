@@ -9,12 +9,14 @@ runs = TraceQuery.sync.by_intent("validating")      # in a script or notebook
 from typing import Final
 
 from ire_otel.query import files, human, patterns, runs
+from ire_otel.query.effects import DecisionEffect, decision_effects
 from ire_otel.query.execution import asynchronous, iterating, iterating_on_loop, synchronous
 from ire_otel.query.results import DecisionResult, QueryError, Results, RunNotFoundError, TraceResult
 from ire_otel.query.runs import find_run, list_runs
 from ire_otel.query.search import search
 
 __all__ = [
+    "DecisionEffect",
     "DecisionResult",
     "QueryError",
     "Results",
@@ -43,6 +45,7 @@ class SyncTraceQuery:
     decisions = staticmethod(synchronous(runs.decisions))
     iter_runs = staticmethod(iterating(runs.runs_after))
     principle_patterns = staticmethod(synchronous(patterns.principle_patterns))
+    decision_effects = staticmethod(synchronous(decision_effects))
     summary = staticmethod(synchronous(patterns.summary))
     compare = staticmethod(synchronous(files.compare))
     full_trace = staticmethod(synchronous(files.full_trace))
@@ -69,6 +72,7 @@ class TraceQuery:
     decisions = staticmethod(asynchronous(runs.decisions))
     iter_runs = staticmethod(iterating_on_loop(runs.runs_after))
     principle_patterns = staticmethod(asynchronous(patterns.principle_patterns))
+    decision_effects = staticmethod(asynchronous(decision_effects))
     summary = staticmethod(asynchronous(patterns.summary))
     compare = staticmethod(asynchronous(files.compare))
     full_trace = staticmethod(asynchronous(files.full_trace))

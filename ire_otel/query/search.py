@@ -40,7 +40,7 @@ def search(
 
     `"several words"` must follow one another; `begin*` stands for all words that begin so. Case does not count, signs
     separate words. Any text can be searched for; one without a word finds nothing. The first search after many runs
-    takes a while (about a second for 1,000 runs), because it takes their words in.
+    takes a while (some seconds for 1,000 large ones), because it takes their words in.
     """
     wanted = terms(text)
     if not wanted:
