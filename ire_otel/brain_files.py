@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ire_otel.errors import ConfigurationError
+from ire_otel import reader
+from ire_otel.errors import ConfigurationError, RowRefusedError, TraceFileError
+from ire_otel.model import TraceDocument
 from ire_otel.report import is_markdown
 from ire_otel.reviews import FOLDER as REVIEWS
+from ire_otel.row import Row, row
 from ire_otel.settings import Settings
 
 TRACES: Final = "_traces"
@@ -50,6 +53,29 @@ def review_files(chosen: Settings, project: str | None = None) -> Iterator[Path]
                 yield folder / REVIEWS / name
 
 
+def document(path: Path) -> TraceDocument:
+    """Read a trace file. Raises TraceFileError, also where it is named after another run than it holds."""
+    try:
+        read = reader.decode(path.read_bytes(), str(path))
+    except OSError as error:
+        raise TraceFileError(f"{path} cannot be read: {error.strerror}; mend its permissions") from error
+    if read.trace_id != path.stem:
+        raise TraceFileError(f"{path} holds run {read.trace_id[:100]!r}: rename it after its run, or remove it")
+    return read
+
+
+def document_and_row(chosen: Settings, path: Path) -> tuple[TraceDocument, Row]:
+    """Read a trace file, and make the rows that it asks for. Raises TraceFileError and RowRefusedError."""
+    read = document(path)
+    try:
+        return read, row(read, chosen.location(path))
+    except RowRefusedError:
+        raise
+    except Exception as error:
+        # One odd file must not keep all others from being looked at.
+        raise TraceFileError(f"{path} cannot be made a row ({type(error).__name__}: {error}); mend the file") from error
+
+
 def reports(chosen: Settings, project: str | None = None) -> Iterator[Path]:
     """Give the Markdown files of the projects, outside of ire-otel's own folders."""
     for path in _files(chosen, project):
@@ -69,6 +95,14 @@ def strays(chosen: Settings, project: str | None = None) -> Iterator[Path]:
             yield path
 
 
+def exists(path: str | Path) -> bool:
+    """Tell whether there is a file; what cannot be a path (too long, with a NUL), as a run may name one, is none."""
+    try:
+        return Path(path).is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def _files(chosen: Settings, project: str | None) -> Iterator[Path]:
     """Give the files of the projects outside of folders that begin with an underscore."""
     for folder in projects(chosen, project):
@@ -79,7 +113,7 @@ def _files(chosen: Settings, project: str | None) -> Iterator[Path]:
 
 def _names(folder: Path) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(entry.name for entry in folder.iterdir())
     except FileNotFoundError:
         return []
 

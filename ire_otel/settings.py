@@ -18,6 +18,9 @@ from ire_otel.locations import project_folder
 ENVIRONMENT_PREFIX: Final = "IRE_OTEL_"
 FILE_NAME: Final = "ire_otel.toml"
 
+FlagPolicy = Literal["rate", "count"]
+"""How a principle is found to need calibration (docs/calibration-flags.md)."""
+
 
 class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What one project does differently (`[projects.<name>]`)."""
@@ -47,6 +50,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the `otlp` exporter talks; also OTEL_EXPORTER_OTLP_PROTOCOL. Its address is OTEL_EXPORTER_OTLP_ENDPOINT."""
     link_reports: bool = False
     """True: a finished run goes into the frontmatter of the Markdown report that its outputs.report_path names."""
+    flag_policies: tuple[FlagPolicy, ...] = ("rate", "count")
+    """Policies that look, after runs are written, whether a principle began to fail; none: nothing looks by itself."""
     finish_timeout: float = 5.0
     """Seconds that `finish` waits for file and row."""
     shutdown_timeout: float = 30.0
@@ -172,7 +177,7 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
         if variable.startswith(ENVIRONMENT_PREFIX) and text:
             key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             key = "raise_errors" if key == "raise" else key
-            given[key] = [name.strip() for name in text.split(",") if name.strip()] if key == "exporters" else text
+            given[key] = [name.strip() for name in text.split(",") if name.strip()] if key in _LISTS else text
     return given
 
 
@@ -181,7 +186,7 @@ def _checked(key: str, value: Any, place: str) -> Any:
         nearest = difflib.get_close_matches(key, _TYPES, n=1)
         remedy = f"did you mean {nearest[0]!r}?" if nearest else f"valid are {', '.join(sorted(_TYPES))}"
         raise ConfigurationError(f"unknown setting {key!r} in {place}: {remedy}")
-    if key == "exporters" and isinstance(value, str):
+    if key in _LISTS and isinstance(value, str):
         value = [value]
     # Only the environment gives everything as text, so only there does "5" stand for a number.
     lax = place == "the environment"
@@ -198,3 +203,4 @@ def _path(kind: type, value: Any) -> Any:
 
 
 _TYPES: Final[dict[str, Any]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_LISTS: Final = ("exporters", "flag_policies")

@@ -281,11 +281,10 @@ def test_the_command_line_says_what_is_wrong_with_a_connection(postgres_url: str
     """One line with the place, the reason and the remedy; never the password."""
     server = postgres_url.partition("@")[2]
     given = url.format(server=server, host=server.partition("/")[0])
-    for command in (["db", "current"], ["runs"]):
-        code, output, errors = _ire_otel(*command, url=given)
-        assert (code, output) == (2 if "soon" in url else 1, "")
-        assert re.fullmatch(f"ire-otel: .*{message}.*\n", errors), errors
-        assert not {"secret", "wrong", "right@"} & set(re.split(r"[ :]", errors))
+    code, output, errors = _ire_otel("runs", url=given)
+    assert (code, output) == (2 if "soon" in url else 1, "")
+    assert re.fullmatch(f"ire-otel: .*{message}.*\n", errors), errors
+    assert not re.search(r"secret|:wrong|:right", errors)
 
 
 def test_the_command_line_says_what_is_wrong_with_the_tables(postgres_url: str) -> None:

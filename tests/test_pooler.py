@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 import ire_otel
 from ire_otel.db import migrate
@@ -164,7 +165,7 @@ def test_a_slow_statement_is_given_up(postgres_url: str, monkeypatch: pytest.Mon
     """Also one of a reader; a migration may take its time."""
     monkeypatch.setattr(BoundedConnection, "command_timeout", 0.3)
     target, sleep = database(postgres_url), sa.text("SELECT pg_sleep(0.6)")
-    with pytest.raises(sa.exc.OperationalError, match="no answer"), engine(target).connect() as connection:
+    with pytest.raises(exc.OperationalError, match="no answer"), engine(target).connect() as connection:
         connection.execute(sleep)
     with engine(target, patient=True).connect() as connection:
         assert connection.execute(sleep).one()

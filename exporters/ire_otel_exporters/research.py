@@ -11,6 +11,7 @@ import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ire_otel import assembly, processor, report, settings
+from ire_otel.calibration.watch import FlagWatch
 from ire_otel.db.store import RunStore
 from ire_otel.errors import RowRefusedError, StoreError
 from ire_otel.records import ExportOutcome, SpanRecord
@@ -36,6 +37,7 @@ class ResearchExporter(SpanExporter):
         self._settings = settings or _load_settings()
         self._steps = steps
         self._store = RunStore(self._settings.database_url, self._settings.pooler)
+        self._flags = FlagWatch(self._settings)
         self._buffer = TraceBuffer(self._settings.grace_period, self._settings.settle_after)
         self._lock = threading.Lock()
         self._timer: threading.Timer | None = None
@@ -65,6 +67,7 @@ class ResearchExporter(SpanExporter):
         with self._lock:
             if self._timer is not None:
                 self._timer.cancel()
+        self._flags.close()
         self._store.close()
 
     def _write_due(self, *, everything: bool = False) -> SpanExportResult:
@@ -135,6 +138,7 @@ class ResearchExporter(SpanExporter):
             return {made.run.trace_id: {"row_error": str(error)} for made in rows}
         for trace_id, refusal in refused.items():
             logger.error("the row of run %s is refused: %s", trace_id, refusal)
+        self._flags.saved(made.run for made in rows if made.run.trace_id not in refused)
         return {
             made.run.trace_id: {"row_error": str(refused[made.run.trace_id])}
             if made.run.trace_id in refused

@@ -91,7 +91,8 @@ _COLUMNS: Final = (
 
 def _judged(connection: sa.Connection, statement: sa.Select[Any]) -> list[JudgedRun]:
     return [
-        JudgedRun(*about, _failed(scores or {}, gaps or ())) for *about, scores, gaps in connection.execute(statement)
+        JudgedRun._make([*row[:-2], _failed(row.principle_scores or {}, row.gap_principles or ())])
+        for row in connection.execute(statement)
     ]
 
 

@@ -7,8 +7,11 @@ from typing import Annotated
 
 import typer
 
-from ire_otel.cli import database
+from ire_otel.cli import calibrate, database, flags, query
+from ire_otel.cli.compare import compare
 from ire_otel.cli.demo import demo
+from ire_otel.cli.files import verify
+from ire_otel.cli.review import flag, review
 from ire_otel.cli.runs import runs
 from ire_otel.cli.show import show
 from ire_otel.errors import ConfigurationError, IreOtelError
@@ -22,6 +25,13 @@ app = typer.Typer(
 app.command()(demo)
 app.command()(runs)
 app.command()(show)
+app.add_typer(query.app, name="query")
+app.command()(compare)
+app.command()(flag)
+app.command()(review)
+app.command()(verify)
+app.add_typer(calibrate.app, name="calibrate")
+app.add_typer(flags.app, name="flags")
 app.add_typer(database.app, name="db")
 
 

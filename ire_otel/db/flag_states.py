@@ -73,7 +73,7 @@ def flag_id(policy: str, principle_id: str, intent: str, report_type: str) -> st
 
 def by_id(connection: sa.Connection, ids: Collection[str], *, lock: bool = False) -> dict[str, FlagRow]:
     """Give those of the flags that are stored, by id; `lock` keeps others from changing them in this transaction."""
-    statement = sa.select(*_COLUMNS).where(trace_flags.c.id.in_(ids))
+    statement = sa.select(*_COLUMNS).where(trace_flags.c.id.in_(ids)).order_by(trace_flags.c.id)
     rows = connection.execute(statement.with_for_update() if lock else statement).mappings()
     return {row["id"]: FlagRow(**row) for row in rows}
 

@@ -43,7 +43,7 @@ _ONE_AT_A_TIME: Final = threading.Lock()
 def upgrade(target: Database, revision: str = HEAD) -> None:
     """Bring the database to `revision`. Any number may try at once.
 
-    A Postgres that is at the newest already has its tables closed again to roles that have come since.
+    On Postgres the newest also closes all tables again, to roles and grants that have come since.
     Raises StoreUnavailableError, also where the database was made by a later version of ire-otel.
     """
     _must_be_known(revision)
@@ -53,7 +53,7 @@ def upgrade(target: Database, revision: str = HEAD) -> None:
         if found != revision:
             _must_know(target, found)
             _run("upgrade", connection, revision)
-        elif target.file is None and revision == HEAD:
+        if target.file is None and revision == HEAD:
             connection.exec_driver_sql(access.block(*_OURS))
 
 

@@ -1,27 +1,25 @@
 """Fill the database from the files of the brain folder, or build it anew: the files are the truth."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from itertools import islice
-from os.path import isfile  # which takes any text for a path, as a row may hold it
 from pathlib import Path
 from typing import Final
 
 import msgspec
 import sqlalchemy as sa
-from sqlalchemy import exc
 
-from ire_otel import brain_files, reader, reviews
-from ire_otel.db.engine import Database, database, engine
+from ire_otel import brain_files, reviews
+from ire_otel.db.engine import database, engine
 from ire_otel.db.failures import is_about_content, wrapped
 from ire_otel.db.migrate import ensure_current
 from ire_otel.db.replay import replay
 from ire_otel.db.store import RunStore
-from ire_otel.db.stored import Place, all_places, places
+from ire_otel.db.stored import Place, Stored
 from ire_otel.db.tables import traces
 from ire_otel.errors import RowRefusedError, TraceFileError
-from ire_otel.row import Row, row
+from ire_otel.row import Row
 from ire_otel.settings import Settings
 
 BATCH: Final = 100
@@ -65,22 +63,24 @@ def reindex(chosen: Settings, *, force: bool = False, on_files: Callable[[int], 
     target = database(chosen.database_url, chosen.pooler)
     brain_files.projects(chosen)
     ensure_current(target)
-    with closing(RunStore(chosen.database_url, chosen.pooler)) as store:
-        work = _Reindexing(chosen, target, store, force=force)
+    with closing(RunStore(chosen.database_url, chosen.pooler)) as store, Stored(target) as stored:
+        work = _Reindexing(chosen, store, stored, force=force)
         files = brain_files.trace_files(chosen)
         while batch := list(islice(files, BATCH)):
             work.take(batch)
             on_files(len(batch))
-        work.bring_back(brain_files.review_files(chosen))
+        with wrapped(target), engine(target).connect() as connection:
+            connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+            for path in brain_files.review_files(chosen):
+                work.bring_back(connection, path)
         return work.result()
 
 
 class _Reindexing:
     """The steps of a reindex, and what has come of it so far."""
 
-    def __init__(self, chosen: Settings, target: Database, store: RunStore, *, force: bool) -> None:
-        self._settings, self._target, self._store, self._force = chosen, target, store, force
-        self._engine = engine(target)
+    def __init__(self, chosen: Settings, store: RunStore, stored: Stored, *, force: bool) -> None:
+        self._settings, self._store, self._stored, self._force = chosen, store, stored, force
         self._files = self._current = self._reviewed = 0
         self._problems: dict[Path, str] = {}
 
@@ -96,29 +96,40 @@ class _Reindexing:
             # A run that was written in the meantime has its rows, and ours from its older file may have replaced them.
             versions, due = after, [path for path in due if after[path] != versions[path]]
 
-    def bring_back(self, paths: Iterable[Path]) -> None:
-        """Bring what people said, each file about one run, into the database."""
-        with wrapped(self._target), self._engine.connect() as connection:
-            connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-            for path in paths:
-                self._bring_back(connection, path)
+    def bring_back(self, connection: sa.Connection, path: Path) -> None:
+        """Bring what people said about one run into the database."""
+        this_run = sa.select(traces.c.trace_id).where(traces.c.trace_id == path.stem).with_for_update()
+        try:
+            with connection.begin():
+                # Before the file is read: whoever says something now has written it there, or waits for us.
+                known = connection.scalar(this_run)
+                unknown = replay(connection, path.stem, reviews.read(path).entries)
+        except Exception as error:
+            original = getattr(error, "orig", None) or error
+            if not isinstance(error, reviews.ReviewError) and not is_about_content(original):
+                raise
+            self._problems[path] = f"{path} cannot be brought back ({' '.join(str(original).split())})"
+            return
+        self._reviewed += 1
+        if unknown:
+            kinds = ", ".join(unknown)[:100]
+            self._problems[path] = f"{path} holds reviews of kind {kinds}, unknown to this ire-otel; upgrade ire-otel"
+        elif known is None:
+            self._problems[path] = f"{path} is about a run that has no row: restore its trace file, then reindex again"
 
     def result(self) -> Reindexed:
         """Sum up, after looking for rows that have no file."""
-        with wrapped(self._target), self._engine.connect() as connection:
-            without_file = [place.trace_id for place in all_places(connection) if not self._has_file(place)]
         return Reindexed(
             files=self._files,
             written=self._files - self._current - sum(path.suffix == brain_files.SUFFIX for path in self._problems),
             current=self._current,
             reviewed=self._reviewed,
             problems=[Problem(path=str(path), reason=reason) for path, reason in self._problems.items()],
-            rows_without_file=without_file,
+            rows_without_file=[place.trace_id for place in self._stored.all_places() if not self._has_file(place)],
         )
 
     def _outdated(self, versions: dict[Path, int]) -> Iterator[Path]:
-        with wrapped(self._target), self._engine.connect() as connection:
-            known = places(connection, [path.stem for path in versions])
+        known = self._stored.places([path.stem for path in versions])
         for path, version in versions.items():
             place = known.get(path.stem)
             newest = datetime.fromtimestamp(version / 1e9, UTC) + MARGIN
@@ -131,46 +142,14 @@ class _Reindexing:
         for path in paths:
             self._problems.pop(path, None)
             try:
-                rows[path] = _row(path, self._settings)
+                _, rows[path] = brain_files.document_and_row(self._settings, path)
             except (TraceFileError, RowRefusedError) as error:
                 self._problems[path] = str(error)
-            except Exception as error:  # noqa: BLE001 # one odd file must not keep all others out of the database
-                self._problems[path] = f"{path} cannot be made a row ({type(error).__name__}: {error}); mend the file"
         refused = self._store.save(list(rows.values()))
         self._problems |= {path: str(refused[path.stem]) for path in rows if path.stem in refused}
 
-    def _bring_back(self, connection: sa.Connection, path: Path) -> None:
-        this_run = sa.select(traces.c.trace_id).where(traces.c.trace_id == path.stem).with_for_update()
-        try:
-            with connection.begin():
-                # Before the file is read: whoever says something now has written it there, or waits for us.
-                known = connection.scalar(this_run)
-                unknown = replay(connection, path.stem, reviews.read(path).entries)
-        except Exception as error:
-            original = getattr(error, "orig", None) or error
-            if isinstance(error, exc.SQLAlchemyError) and not is_about_content(original):
-                raise
-            self._problems[path] = f"{path} cannot be brought back ({str(original).splitlines()[0]}); mend the file"
-            return
-        self._reviewed += 1
-        if unknown:
-            kinds = ", ".join(unknown)[:100]
-            self._problems[path] = f"{path} holds reviews of kind {kinds}, unknown to this ire-otel; upgrade ire-otel"
-        elif known is None:
-            self._problems[path] = f"{path} is about a run that has no row: restore its trace file, then reindex again"
-
     def _has_file(self, place: Place) -> bool:
-        return place.location is not None and isfile(self._settings.resolve(place.location))
-
-
-def _row(path: Path, chosen: Settings) -> Row:
-    try:
-        document = reader.decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise TraceFileError(f"{path} cannot be read: {error.strerror}; mend its permissions") from error
-    if document.trace_id != path.stem:
-        raise TraceFileError(f"{path} holds run {document.trace_id[:100]!r}: call it so, or remove it")
-    return row(document, chosen.location(path))
+        return place.location is not None and brain_files.exists(self._settings.resolve(place.location))
 
 
 def _version(path: Path) -> int:

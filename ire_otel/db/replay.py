@@ -1,20 +1,23 @@
 """Bring what people said about a run back into the database, and tell where the two differ.
 
-REPLAYED has an entry for every kind of review; a new kind is added there and nowhere else.
+REPLAYED, at the end, has every kind of review; a new kind is added there and nowhere else.
 """
 
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ire_otel import reviews, values
+from ire_otel.db import flag_states
 from ire_otel.db.tables import trace_calibrations, traces
-from ire_otel.reviews import Entry
+from ire_otel.reviews import Entry, ReviewError
 
 CALIBRATION: Final = "calibration"
 """Kind of an entry with what somebody thinks of a run: any of `principle_id`, `gate_score`, `human_score`, `note`; all
@@ -24,36 +27,46 @@ Apply = Callable[[sa.Connection, str, Sequence[Entry]], None]
 """Brings the entries of one kind about one run, oldest first, into the database. Doing it again changes nothing."""
 
 
-class Mismatch(NamedTuple):
-    """Something that the file of reviews and the database do not say alike."""
-
-    column: str
-    said: Any
-    """By the file."""
-    stored: Any
+Differences = Iterator[tuple[str, Any, Any]]
+"""Columns (or tables, for whole rows), each with what the file of reviews says and what the database holds."""
 
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """What becomes of the entries of one kind."""
 
     apply: Apply
-    mismatches: Callable[[sa.Connection, str, Sequence[Entry]], Iterator[Mismatch]]
+    differences: Callable[[sa.Connection, str, Sequence[Entry]], Differences]
     """Compares the entries of one kind about one run, which may be none, with the database."""
 
 
 def replay(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> list[str]:
-    """Bring all that was said about a run, oldest first, into the database; give the kinds that nobody knows."""
+    """Bring all that was said about a run, oldest first, into the database; give the kinds that nobody knows.
+
+    Raises ReviewError for an entry that does not say what its kind says, and the database's own errors.
+    """
     kinds = dict.fromkeys(entry.kind for entry in entries)
     for kind in kinds:
         if kind in REPLAYED:
-            REPLAYED[kind].apply(connection, trace_id, [entry for entry in entries if entry.kind == kind])
+            with _readable(kind):
+                REPLAYED[kind].apply(connection, trace_id, [entry for entry in entries if entry.kind == kind])
     return [kind for kind in kinds if kind not in REPLAYED]
 
 
-def mismatches(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> Iterator[Mismatch]:
-    """Give where the database differs from what was said about a run."""
+def differences(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> Differences:
+    """Give where the database differs from what was said about a run. Raises as `replay` does."""
     for name, kind in REPLAYED.items():
-        yield from kind.mismatches(connection, trace_id, [entry for entry in entries if entry.kind == name])
+        with _readable(name):
+            yield from kind.differences(connection, trace_id, [entry for entry in entries if entry.kind == name])
+
+
+@contextmanager
+def _readable(kind: str) -> Iterator[None]:
+    try:
+        yield
+    except exc.SQLAlchemyError:
+        raise
+    except Exception as error:
+        raise ReviewError(f"an entry of kind {kind} cannot be read ({error}): mend or remove it") from error
 
 
 def _set(column: sa.Column[Any], value: Callable[[Sequence[Entry]], Any]) -> Kind:
@@ -63,13 +76,13 @@ def _set(column: sa.Column[Any], value: Callable[[Sequence[Entry]], Any]) -> Kin
     def apply(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> None:
         connection.execute(sa.update(traces).where(this_run).values({column: value(entries)}), {"run": trace_id})
 
-    def mismatching(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> Iterator[Mismatch]:
+    def differing(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> Differences:
         said = value(entries)
         for stored in connection.scalars(sa.select(column).where(this_run), {"run": trace_id}):
             if (stored or None) != (said or None):
-                yield Mismatch(column.name, said, stored)
+                yield column.name, said, stored
 
-    return Kind(apply=apply, mismatches=mismatching)
+    return Kind(apply=apply, differences=differing)
 
 
 def _calibration(trace_id: str, entry: Entry) -> dict[str, Any]:
@@ -92,17 +105,23 @@ def _add_calibrations(connection: sa.Connection, trace_id: str, entries: Sequenc
     connection.execute(statement, [_calibration(trace_id, entry) for entry in entries])
 
 
-def _missing_calibrations(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> Iterator[Mismatch]:
+def _differing_calibrations(connection: sa.Connection, trace_id: str, entries: Sequence[Entry]) -> Differences:
     of_run = sa.select(trace_calibrations).where(trace_calibrations.c.trace_id == trace_id)
     stored = {row["id"]: dict(row) for row in connection.execute(of_run).mappings()}
     said = {row["id"]: row for row in (_calibration(trace_id, entry) for entry in entries)}
     for id_ in {**said, **stored}:
-        if said.get(id_) != stored.get(id_):
-            yield Mismatch(trace_calibrations.name, said.get(id_), stored.get(id_))
+        own, found = said.get(id_), stored.get(id_)
+        if own is None or found is None:
+            yield trace_calibrations.name, own, found
+        else:
+            for column in own:
+                if own[column] != found[column]:
+                    yield f"{trace_calibrations.name}.{column}", own[column], found[column]
 
 
 REPLAYED: Final[Mapping[str, Kind]] = {
     reviews.FLAG: _set(traces.c.flagged_for_review, lambda entries: reviews.standing(entries).flagged),
     reviews.NOTE: _set(traces.c.review_notes, lambda entries: reviews.standing(entries).notes),
-    CALIBRATION: Kind(apply=_add_calibrations, mismatches=_missing_calibrations),
+    CALIBRATION: Kind(apply=_add_calibrations, differences=_differing_calibrations),
+    flag_states.FLAG_STATE: Kind(apply=flag_states.apply, differences=flag_states.differences),
 }

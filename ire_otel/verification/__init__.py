@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from os.path import isfile  # which takes any text for a path, as a row may hold it
 from pathlib import Path
 from typing import Final
 
 import msgspec
 
-from ire_otel import brain_files, reader, reviews
+from ire_otel import brain_files
 from ire_otel.db.engine import database
+from ire_otel.db.replay import REPLAYED
 from ire_otel.db.stored import Stored
 from ire_otel.errors import RowRefusedError, TraceFileError
 from ire_otel.model import TraceDocument
-from ire_otel.row import Row, row
+from ire_otel.reviews import Entry, ReviewError, read
+from ire_otel.row import Row
 from ire_otel.settings import Settings
 from ire_otel.verification import links
 from ire_otel.verification.documents import faults
@@ -67,26 +68,23 @@ class _Check:
 
     def files(self, paths: Sequence[Path]) -> Iterator[Difference]:
         """Look at trace files, at the rows of their runs, and at the reports that they name."""
-        rows = self._stored.rows([path.stem for path in paths])
         made: list[Row] = []
         for path in paths:
             try:
-                document = _document(path)
-                made.append(row(document, self._settings.location(path)))
+                document, rows = brain_files.document_and_row(self._settings, path)
             except (TraceFileError, RowRefusedError) as error:
                 yield Difference(subject=path.stem, aspect="file", says=str(error))
-                continue
-            yield from self._document(document, path)
-        linked = self._stored.known_projects({one.run.project_id for one in made if one.run.project_id})
-        for one in made:
-            run = one.run
-            if run.project_id not in linked:
-                one = msgspec.structs.replace(one, run=msgspec.structs.replace(run, project_id=None))  # noqa: PLW2901 # as the store writes it
-            if run.trace_id not in rows:
-                yield Difference(subject=run.trace_id, aspect="row", says=f"none: {_REINDEX}")
             else:
-                for column, says in differing(one, rows[run.trace_id]):
-                    yield Difference(subject=run.trace_id, aspect=column, says=says)
+                made.append(rows)
+                yield from self._document(document, path)
+        stored = self._stored.rows([one.run.trace_id for one in made])
+        for one in self._stored.as_stored(made):
+            trace_id = one.run.trace_id
+            if trace_id not in stored:
+                yield Difference(subject=trace_id, aspect="row", says="there is none: run `ire-otel db reindex`")
+                continue
+            for column, says in differing(one, stored[trace_id]):
+                yield Difference(subject=trace_id, aspect=column, says=says)
 
     def reviews(self) -> Iterator[Difference]:
         """Look at what people said, and at what the database says that they did."""
@@ -94,8 +92,8 @@ class _Check:
         for path in brain_files.review_files(self._settings, self._project):
             seen.add(path.stem)
             try:
-                said = reviews.read(path)
-            except reviews.ReviewError as error:
+                said = read(path)
+            except ReviewError as error:
                 yield Difference(subject=path.stem, aspect="reviews", says=str(error))
                 continue
             for number in said.spoilt:
@@ -109,10 +107,10 @@ class _Check:
 
     def rows(self) -> Iterator[Difference]:
         """Look for rows whose trace file is gone, or was never written."""
-        for place in self._stored.places(self._project):
+        for place in self._stored.all_places(self._project):
             if place.location is None:
                 yield Difference(subject=place.trace_id, aspect="row", says="it names no trace file")
-            elif not isfile(self._settings.resolve(place.location)):
+            elif not brain_files.exists(self._settings.resolve(place.location)):
                 yield Difference(subject=place.trace_id, aspect="row", says=f"its file {place.location} is not there")
 
     def leftovers(self) -> Iterator[Difference]:
@@ -135,24 +133,15 @@ class _Check:
         for says in links.from_run(self._settings, document):
             yield Difference(subject=document.trace_id, aspect="report", says=says)
 
-    def _said(self, trace_id: str, entries: Sequence[reviews.Entry]) -> Iterator[Difference]:
-        unknown, mismatches = self._stored.against(trace_id, entries)
-        for kind in unknown:
-            yield Difference(
-                subject=trace_id, aspect="reviews", says=f"kind {kind[:40]!r} is unknown to this ire-otel; upgrade it"
-            )
-        for column, said, stored in mismatches:
+    def _said(self, trace_id: str, entries: Sequence[Entry]) -> Iterator[Difference]:
+        for kind in dict.fromkeys(entry.kind for entry in entries):
+            if kind not in REPLAYED:
+                says = f"kind {kind[:40]!r} is unknown to this ire-otel; upgrade it"
+                yield Difference(subject=trace_id, aspect="reviews", says=says)
+        try:
+            differences = self._stored.differences(trace_id, entries)
+        except ReviewError as error:
+            yield Difference(subject=trace_id, aspect="reviews", says=str(error))
+            return
+        for column, said, stored in differences:
             yield Difference(subject=trace_id, aspect=column, says=contrast(said, stored))
-
-
-_REINDEX: Final = "run `ire-otel db reindex`"
-
-
-def _document(path: Path) -> TraceDocument:
-    try:
-        document = reader.decode(path.read_bytes(), str(path))
-    except OSError as error:
-        raise TraceFileError(f"{path} cannot be read: {error.strerror}; mend its permissions") from error
-    if document.trace_id != path.stem:
-        raise TraceFileError(f"{path} holds run {document.trace_id[:100]!r}: call it so, or remove it")
-    return document

@@ -1,11 +1,10 @@
 """Where reports and runs contradict each other, looked at from both sides."""
 
 from collections.abc import Iterator
-from os.path import isfile  # Path.is_file raises where a recorded path is none: too long, or with a NUL
 from pathlib import Path
 
 from ire_otel import reader, report
-from ire_otel.brain_files import SUFFIX, TRACES, projects
+from ire_otel.brain_files import SUFFIX, TRACES, exists, projects
 from ire_otel.errors import TraceFileError
 from ire_otel.model import TraceDocument
 from ire_otel.report import ReportLinkError
@@ -18,7 +17,7 @@ def from_run(chosen: Settings, document: TraceDocument) -> Iterator[str]:
     if path is None or not report.is_markdown(path):
         return
     try:
-        other = report.trace_id_of(path) if path.is_file() else None
+        other = report.trace_id_of(path) if exists(path) else None
         if other is None or other == document.trace_id or not _superseded(chosen, document, other, path):
             yield from report.differences(path, document)
     except (ReportLinkError, OSError, ValueError) as error:
@@ -47,7 +46,7 @@ def named_report(chosen: Settings, document: TraceDocument) -> Path | None:
     if named is None:
         return None
     beside = chosen.brain_dir.parent / named
-    return beside if isfile(beside) and not isfile(named) else Path(named)
+    return beside if exists(beside) and not exists(named) else Path(named)
 
 
 def _superseded(chosen: Settings, document: TraceDocument, trace_id: str, path: Path) -> bool:

@@ -1,6 +1,5 @@
 """Where the rows that a trace file asks for and those in the database differ. Pure."""
 
-import os
 from collections.abc import Iterator
 from typing import Any, Final
 
@@ -10,7 +9,7 @@ from ire_otel import values
 from ire_otel.db.stored import KEYS, TABLES
 from ire_otel.row import Row
 
-SHOWN: Final = 60
+SHOWN: Final = 100
 """Characters of a value that are shown, from where two values begin to differ."""
 
 
@@ -32,8 +31,9 @@ def differing(made: Row, stored: Row) -> Iterator[tuple[str, str]]:
 
 def contrast(said: Any, stored: Any, unit: str = "") -> str:
     """Say what a file and the database say of the same thing, from shortly before the first difference on."""
-    a, b = (value if isinstance(value, str) else values.dumps(value) for value in (said, stored))
-    begin = max(0, len(os.path.commonprefix([a, b])) - SHOWN // 2)
+    a, b = values.dumps(said), values.dumps(stored)
+    alike = next((at for at, pair in enumerate(zip(a, b, strict=False)) if pair[0] != pair[1]), min(len(a), len(b)))
+    begin = max(0, alike - SHOWN // 2)
     a, b = (_excerpt(text, begin) for text in (a, b))
     return f"file says {a}{unit and ' '}{unit}, row says {b}"
 
