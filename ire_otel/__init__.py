@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from opentelemetry.sdk.trace import TracerProvider
 
+    from ire_otel.query import TraceQuery, TraceResult
     from ire_otel.recording.host import Host
     from ire_otel.steps import Step
 
@@ -39,6 +40,8 @@ __all__ = [
     "StageTrace",
     "Trace",
     "TraceContext",
+    "TraceQuery",
+    "TraceResult",
     "TracingComponent",
     "configure",
     "current_run",
@@ -53,6 +56,18 @@ __all__ = [
     "traced_run",
     "traced_stage",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name in {"TraceQuery", "TraceResult"}:
+        from ire_otel import query  # loads SQLAlchemy, which `import ire_otel` must not
+
+        return getattr(query, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
 
 
 def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[Step] = (), **overrides: Any) -> None:

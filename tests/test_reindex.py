@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import exc
 
 from ire_otel import reviews
 from ire_otel.assembly import encode
@@ -53,7 +54,8 @@ def write(brain: Settings, *numbers: int, age: float = HOUR, **fields: Any) -> l
         path = brain.trace_file(document.project_name, document.trace_id)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(encode(document))
-        os.utime(path, (time.time() - age,) * 2)
+        then = time.time() - age
+        os.utime(path, (then, then))
         paths.append(path)
     return paths
 
@@ -170,7 +172,7 @@ def _count(file: Path) -> int:
     try:
         with engine(database(f"sqlite:///{file}")).connect() as connection:
             return connection.scalar(sa.select(sa.func.count()).select_from(tables.traces)) or 0
-    except sa.exc.OperationalError:
+    except exc.OperationalError:
         return 0  # not migrated yet
 
 
@@ -214,7 +216,8 @@ def test_rows_without_a_file_are_named_and_stay(brain: Settings) -> None:
 def test_a_run_written_in_the_meantime_keeps_its_newest_row(brain: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that was replaced after it was read, and its row before ours was written, is read again."""
     write(brain, 1, 2)
-    save, saves = RunStore.save, []
+    save = RunStore.save
+    saves: list[int] = []
 
     def after_another_process(store: RunStore, rows: list[Row]) -> Any:
         if not saves:

@@ -116,7 +116,8 @@ def on_sqlite(tmp_path: Path, sqlite_url: str) -> Planted:
 def old(path: Path, content: str = "") -> None:
     """Write a file that is an hour old."""
     path.write_text(content, encoding="utf-8")
-    os.utime(path, (time.time() - OLD,) * 2)
+    then = time.time() - OLD
+    os.utime(path, (then, then))
 
 
 def test_where_all_is_well_nothing_is_named(planted: Planted) -> None:
@@ -191,13 +192,18 @@ def _every_child() -> dict[str, StageTrace]:
     return stages
 
 
+def _without_files(planted: Planted) -> None:
+    planted.trace(OTHER).unlink()
+    planted.report(0xB2).unlink()
+
+
 FILES: Final[dict[str, tuple[Callable[[Planted], object], list[str]]]] = {
     "no row": (
         lambda planted: planted.execute(sa.delete(tables.traces).where(tables.traces.c.trace_id == OTHER)),
         [f"{OTHER}: row: there is none: run `ire-otel db reindex`"],
     ),
     "no file": (
-        lambda planted: (planted.trace(OTHER).unlink(), planted.report(0xB2).unlink()),
+        _without_files,
         [f"{OTHER}: row: its file brain/projects/cobot/_traces/{OTHER}.json is not there"],
     ),
     "a row that names no file": (

@@ -22,6 +22,7 @@ from ire_otel.errors import IreOtelError
 from ire_otel.query.conditions import checked_limit
 from ire_otel.query.execution import Brain
 from ire_otel.query.results import Results, RunNotFoundError
+from ire_otel.row.columns import NAME_LENGTH
 from ire_otel.settings import FlagPolicy
 
 POLICIES: Final[tuple[FlagPolicy, ...]] = get_args(FlagPolicy)
@@ -159,7 +160,7 @@ class _Raised(NamedTuple):
 
 
 def _key(flag: Flag) -> tuple[str, str, str, str]:
-    return flag.policy, flag.principle_id, flag.intent or "", flag.report_type or ""
+    return flag.policy, flag.principle_id[:NAME_LENGTH], flag.intent or "", flag.report_type or ""
 
 
 def _raised(

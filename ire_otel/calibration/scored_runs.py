@@ -9,14 +9,13 @@ import sqlalchemy as sa
 
 from ire_otel import semconv
 from ire_otel.calibration.policies import RATE_HISTORY, RATE_PERIOD, Group, History, ScoredRun
-from ire_otel.db.tables import trace_flags, traces
+from ire_otel.db.tables import traces
 
 WEEK_LIMIT: Final = 5_000
 """Most runs of the last days that `count` looks at, the newest."""
 
 _COMPLETE: Final = traces.c.status == sa.literal_column("'complete'")
 _NEWEST: Final = (traces.c.started_at.desc(), traces.c.trace_id.desc())
-_ID_LENGTH: Final[int] = trace_flags.c.principle_id.type.length  # type: ignore[attr-defined] # a String
 
 
 class JudgedRun(NamedTuple):
@@ -70,15 +69,17 @@ def looks(connection: sa.Connection, now: datetime) -> int:
 
 def histories(runs: Sequence[JudgedRun], principles: Collection[str] | None = None) -> list[History]:
     """Turn runs into a history for each principle (None: all of them) of each intent and report type."""
-    found: defaultdict[tuple[str, Group], list[ScoredRun]] = defaultdict(list)
+    found: defaultdict[Group, defaultdict[str, list[ScoredRun]]] = defaultdict(lambda: defaultdict(list))
     for run in runs:
-        either = ScoredRun(started_at=run.started_at, failed=False), ScoredRun(started_at=run.started_at, failed=True)
-        for principle_id, failed in run.failed.items():
+        of_group = found[run.group]
+        passed, failed = (ScoredRun(started_at=run.started_at, failed=is_gap) for is_gap in (False, True))
+        for principle_id, is_gap in run.failed.items():
             if principles is None or principle_id in principles:
-                found[principle_id, run.group].append(either[failed])
+                of_group[principle_id].append(failed if is_gap else passed)
     return [
         History(principle_id=principle_id, intent=intent, report_type=report_type, runs=scored)
-        for (principle_id, (intent, report_type)), scored in found.items()
+        for (intent, report_type), of_group in found.items()
+        for principle_id, scored in of_group.items()
     ]
 
 
@@ -97,8 +98,8 @@ def _judged(connection: sa.Connection, statement: sa.Select[Any]) -> list[Judged
 
 
 def _failed(scores: Mapping[str, Any], gaps: Sequence[str]) -> dict[str, bool]:
-    named = {gap[:_ID_LENGTH]: True for gap in gaps}
-    return named | {id_[:_ID_LENGTH]: score < semconv.GAP_BELOW for id_, score in scores.items() if score is not None}
+    scored = {id_: score < semconv.GAP_BELOW for id_, score in scores.items() if score is not None}
+    return {**dict.fromkeys(gaps, True), **scored}
 
 
 def _is(column: sa.Column[Any], value: str | None) -> sa.ColumnElement[bool]:

@@ -15,9 +15,9 @@ from ire_otel.settings import Settings
 
 logger: Final = logging.getLogger("ire_otel")
 
-PAUSE: Final = 5.0
+PAUSE: Final = 10.0
 """Seconds after a run for which further ones are waited for, to be checked with it."""
-SHARE: Final = 0.01
+SHARE: Final = 0.005
 """Most of the time that checks may take: after a long one, the next waits longer than PAUSE."""
 
 

@@ -59,7 +59,8 @@ def _exit_code(arguments: list[str]) -> int:
     try:
         code = app(arguments, prog_name="ire-otel", standalone_mode=False)
     except typer.TyperException as error:
-        return _failed(f"{error.format_message()} (see `ire-otel --help`)", error.exit_code)
+        message = error.format_message()  # empty where a group was called alone and has printed its help
+        return _failed(f"{message} (see `ire-otel --help`)", error.exit_code) if message else error.exit_code
     except ConfigurationError as error:
         return _failed(str(error), 2)
     except IreOtelError as error:

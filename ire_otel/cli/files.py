@@ -34,7 +34,7 @@ def reindex(
 
     settings = _settings(database_url)
     begun = time.monotonic()
-    with _progress(settings, None, "reindex") as on_files:
+    with _progress("reindex", _count(settings)) as on_files:
         done: Reindexed = fill(settings, force=force, on_files=on_files)
     if as_json:
         terminal.print_json(done)
@@ -63,16 +63,15 @@ def verify(
     from ire_otel.verification import verify as compare
 
     settings = _settings(database_url)
+    files, differences = _count(settings, project), 0
     named: list[Difference] = []
-    differences = 0
-    with _progress(settings, project, "verify") as on_files:
+    with _progress("verify", files) as on_files:
         for difference in compare(settings, project=project, on_files=on_files):
             differences += 1
             if as_json:
                 named.append(difference)
             else:
                 typer.echo(terminal.one_line(difference.line))
-    files = sum(1 for _ in brain_files.trace_files(settings, project))
     if as_json:
         terminal.print_json({"files": files, "differences": named})
     else:
@@ -85,10 +84,13 @@ def _settings(database_url: str | None) -> Settings:
     return load({"database_url": database_url} if database_url else None)
 
 
+def _count(settings: Settings, project: str | None = None) -> int:
+    return sum(1 for _ in brain_files.trace_files(settings, project))
+
+
 @contextmanager
-def _progress(settings: Settings, project: str | None, task: str) -> Iterator[Callable[[int], None]]:
+def _progress(task: str, total: int) -> Iterator[Callable[[int], None]]:
     """Tell on stderr how many trace files are done: by a bar on a terminal, by a line now and then elsewhere."""
-    total = sum(1 for _ in brain_files.trace_files(settings, project))
     if sys.stdout.isatty() and sys.stderr.isatty():
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with Progress(*columns, console=Console(stderr=True), transient=True) as bar:

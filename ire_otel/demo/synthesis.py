@@ -202,7 +202,7 @@ def _write(brief: Brief, chosen: Selection, documents: Sequence[Document], style
     return "\n\n".join([*parts, f"## {LIMITS_HEADING}", _limits(brief, chosen.quotes, documents)])
 
 
-def _paragraph(quotes: Sequence[Quote], numbers: Mapping[str, int], style: str) -> str:
+def _paragraph(quotes: Sequence[Quote], numbers: Mapping[tuple[str, str], int], style: str) -> str:
     """`quotes` as running text; grouped, those of one document stand together and share its citation."""
     if style == INLINE:
         return " ".join(quote.cited(numbers[quote.document.key]) for quote in quotes)

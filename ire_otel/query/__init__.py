@@ -1,9 +1,6 @@
 """Questions about recorded runs, answered from the database and the trace files. No SQL needed.
 
-from ire_otel import TraceQuery
-
-runs = await TraceQuery.by_intent("validating")     # in a coroutine
-runs = TraceQuery.sync.by_intent("validating")      # in a script or notebook
+`await TraceQuery.by_intent("validating")` in a coroutine, `TraceQuery.sync.by_intent("validating")` in a script.
 """
 
 from typing import Final

@@ -46,8 +46,8 @@ def decision_effects(
     """
     least = checked_limit(min_runs, "min_runs")
     judged = _judged(principle_id, since, until)
-    options = _counts(brain, judged, judged.c.decision_type, judged.c.what)
-    types = {row["decision_type"]: row for row in _counts(brain, judged, judged.c.decision_type)}
+    options = _counts(brain, judged, "decision_type", "what")
+    types = {row["decision_type"]: row for row in _counts(brain, judged, "decision_type")}
     pairs = [(row, types[row["decision_type"]]) for row in options]
     pairs = [(row, every) for row, every in pairs if row["runs"] >= least <= every["runs"] - row["runs"]]
     p_values = [fisher_exact(row["failed"], row["runs"], every["failed"], every["runs"]) for row, every in pairs]
@@ -73,11 +73,11 @@ def _judged(principle_id: str, since: datetime | None, until: datetime | None) -
     )
 
 
-def _counts(brain: Brain, judged: sa.Subquery, *keys: sa.ColumnElement[Any]) -> list[dict[str, Any]]:
-    """Count runs and failures by `keys`, each run once."""
-    once = sa.select(*keys, judged.c.trace_id, judged.c.score).distinct().subquery()
+def _counts(brain: Brain, judged: sa.Subquery, *keys: str) -> list[dict[str, Any]]:
+    """Count runs and failures by these columns, each run once."""
+    once = sa.select(*(judged.c[key] for key in (*keys, "trace_id", "score"))).distinct().subquery()
     failed = sa.case((once.c.score < GAP_BELOW, _ONE), else_=_NONE)
-    groups = [once.c[key.key] for key in keys]
+    groups = [once.c[key] for key in keys]
     statement = sa.select(
         *groups,
         sa.func.count().label("runs"),
