@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import shutil
 from pathlib import Path
 from typing import Any, Final
 
@@ -88,11 +87,6 @@ def drop(database_url: str) -> None:
     else:
         downgrade(target)
         upgrade(target)
-
-
-def clear(brain: Path) -> None:
-    """Remove all files of runs."""
-    shutil.rmtree(brain / "projects", ignore_errors=True)
 
 
 def _work(trace: ire_otel.Trace, number: int, dice: random.Random) -> None:

@@ -87,8 +87,8 @@ def matching(connection: sa.Connection, *conditions: sa.ColumnElement[bool], lim
 
 def add(connection: sa.Connection, row: FlagRow) -> bool:
     """Store a flag that was never raised; False where somebody else was first."""
-    statement = _insert(connection).on_conflict_do_nothing()
-    return connection.execute(statement, msgspec.structs.asdict(row)).rowcount > 0
+    statement = _insert(connection).on_conflict_do_nothing().returning(trace_flags.c.id)
+    return connection.scalar(statement, msgspec.structs.asdict(row)) is not None
 
 
 def put(connection: sa.Connection, row: FlagRow) -> None:

@@ -85,17 +85,25 @@ def _set(column: sa.Column[Any], value: Callable[[Sequence[Entry]], Any]) -> Kin
     return Kind(apply=apply, differences=differing)
 
 
+class _Opinion(msgspec.Struct, frozen=True, kw_only=True):
+    """What an entry of kind CALIBRATION says that has a column of its own."""
+
+    principle_id: str | None = None
+    gate_score: float | None = None
+    human_score: float | None = None
+    note: str | None = None
+
+
 def _calibration(trace_id: str, entry: Entry) -> dict[str, Any]:
     """Give the row of a calibration; its id is made from what was said, so that no replay adds another."""
     content = values.dumps([trace_id, entry.kind, entry.when, entry.who, sorted(entry.data.items())])
-    columns = ("principle_id", "gate_score", "human_score", "note")
     return {
         "id": hashlib.sha256(content.encode()).hexdigest(),
         "trace_id": trace_id,
         "reviewer": entry.who,
         "created_at": datetime.fromisoformat(entry.when),
-        "data": {name: value for name, value in entry.data.items() if name not in columns},
-        **{name: entry.data.get(name) for name in columns},
+        "data": {name: value for name, value in entry.data.items() if name not in _Opinion.__struct_fields__},
+        **msgspec.structs.asdict(msgspec.convert(entry.data, _Opinion)),
     }
 
 
