@@ -11,6 +11,7 @@ from opentelemetry.context import Context, attach
 os.environ["IRE_OTEL_RAISE"] = "1"
 
 import ire_otel  # after the line above
+from ire_otel.recording import guard
 
 pytest_plugins = ["tests.databases"]
 
@@ -20,5 +21,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """Run each test in a folder of its own, and stop what it configured."""
     monkeypatch.chdir(tmp_path)
     attach(Context())  # what an earlier test may have left open is none of this one's
+    monkeypatch.setattr(guard, "_given", set())  # mistakes are warned of once a process; here, once a test
     yield
     ire_otel.shutdown(10)

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import msgspec
 import pytest
@@ -171,7 +172,7 @@ async def test_asking_never_harms_the_pipeline(
 ) -> None:
     """No database, or no row yet: nothing to say, and one warning that names the remedy. Tracing off: not even that."""
     monkeypatch.setenv("IRE_OTEL_DATABASE_URL", f"sqlite:///{tmp_path / 'none.db'}")
-    assert await check_calibration_flags(Run("trc_unknown")) == []
+    assert await check_calibration_flags(Run(f"trc_{uuid4().hex}")) == []
     ire_otel.configure(enabled=False)
     with ire_otel.run("q") as off:
         pass
@@ -182,7 +183,8 @@ async def test_asking_never_harms_the_pipeline(
 
 def test_a_run_that_is_not_saved_yet_is_a_warning(calibrated: str, caplog: pytest.LogCaptureFixture) -> None:
     """The warning says what to do first."""
-    assert check_calibration_flags_sync(Run("trc_20260213_00000000000000ff")) == []
+    # A warning is given once in a process.
+    assert check_calibration_flags_sync(Run(f"trc_{uuid4().hex}")) == []
     assert "finish it before its flags are checked" in caplog.text
 
 
@@ -339,8 +341,10 @@ def test_a_row_that_differs_is_named(flag: FlagRow, calibrated: str) -> None:
 
 
 def failing_run() -> None:
-    about = {"project_name": "cobot", "intent": "validating", "report_type": "market_research"}
-    with ire_otel.run("q", **about), ire_otel.stage("quality_gate") as stage:
+    with (
+        ire_otel.run("q", project_name="cobot", intent="validating", report_type="market_research"),
+        ire_otel.stage("quality_gate") as stage,
+    ):
         stage.score("META-12", 1)
         stage.score("META-1", 3)
 

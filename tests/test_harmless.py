@@ -14,14 +14,7 @@ import pytest
 
 import ire_otel
 from ire_otel import reader
-from ire_otel.recording import guard
 from tests.runs import decision, decisions, document, rows
-
-
-@pytest.fixture(autouse=True)
-def _warnings_are_given_anew(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each mistake is warned of once a process; here, once a test."""
-    monkeypatch.setattr(guard, "_given", set())
 
 
 async def test_a_cancelled_pipeline_is_cancelled_and_recorded() -> None:
