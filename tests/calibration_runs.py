@@ -1,16 +1,24 @@
 """Runs for tests of calibration: what a gate scored, as rows of a real database."""
 
-from collections.abc import Mapping, Sequence
+import io
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ire_otel.cli import main
 from ire_otel.db.store import RunStore
 from ire_otel.model import PrincipleScore, ScoreNote, StageTrace
 from ire_otel.row import row
 from tests.sample_document import LOCATION, sample_document
+from tests.test_cli import Outcome
+
+Command = Callable[..., Outcome]
 
 APART = timedelta(hours=2.4)
 """Ten runs a day."""
@@ -59,3 +67,27 @@ def calibrated(database_url: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """The configured database, without a run; its brain folder is in the test's own folder."""
     monkeypatch.setenv("IRE_OTEL_DATABASE_URL", database_url)
     return database_url
+
+
+@pytest.fixture
+def brain_url(sqlite_template: Path) -> str:
+    """URL of the database in the brain folder that is used where nothing else is configured; it has no run."""
+    Path("brain").mkdir()
+    return f"sqlite:///{Path(shutil.copy(sqlite_template, 'brain/traces.db')).absolute()}"
+
+
+@pytest.fixture
+def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Call `ire-otel` without a terminal, in this process: starting one takes longer than any command."""
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+    def call(*arguments: str) -> Outcome:
+        monkeypatch.setattr(sys, "argv", ["ire-otel", *arguments])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            main()
+        printed = capsys.readouterr()
+        return Outcome(int(left.value.code or 0), printed.out, printed.err)
+
+    return call

@@ -3,19 +3,16 @@
 import asyncio
 import csv
 import json
-import shutil
 from datetime import UTC, datetime, timedelta
 from io import StringIO
-from pathlib import Path
 
 import pytest
 
 from ire_otel.calibration import Calibration
 from ire_otel.calibration.statistics import ConfusionCount
-from tests.calibration_runs import calibrated, save
-from tests.test_cli import ire_otel as command
+from tests.calibration_runs import Command, brain_url, calibrated, command, save
 
-__all__ = ["calibrated"]
+__all__ = ["brain_url", "calibrated", "command"]
 SYNC = Calibration.sync
 
 
@@ -69,21 +66,19 @@ def test_a_choice_of_principle_and_time(calibrated: str) -> None:
     assert SYNC.agreement(until=now - timedelta(minutes=5)).principles == []
 
 
-def test_the_command(tmp_path: Path, sqlite_template: Path) -> None:
+def test_the_command(brain_url: str, command: Command) -> None:
     """As a table, JSON and CSV; with nothing to compare it says what to do."""
-    (tmp_path / "brain").mkdir()
-    url = f"sqlite:///{shutil.copy(sqlite_template, tmp_path / 'brain' / 'traces.db')}"
-    nothing = command(tmp_path, "calibrate", "agreement")
+    nothing = command("calibrate", "agreement")
     assert nothing.out == "nobody scored anything yet: `ire-otel calibrate capture` does\n"
-    assert json.loads(command(tmp_path, "calibrate", "agreement", "--json").out) == {"overall": None, "principles": []}
-    judged(url, (1, 2), (3, 3))
-    table = command(tmp_path, "calibrate", "agreement").out.splitlines()
+    assert json.loads(command("calibrate", "agreement", "--json").out) == {"overall": None, "principles": []}
+    judged(brain_url, (1, 2), (3, 3))
+    table = command("calibrate", "agreement").out.splitlines()
     assert [line.split() for line in table[1:]] == [
         ["META-12", "2", "0.67", "-0.50", "1/2", "(1)", "3/3", "(1)"],
         ["all", "2", "0.67", "-0.50", "1/2", "(1)", "3/3", "(1)"],
     ]
-    report = json.loads(command(tmp_path, "calibrate", "agreement", "--principle", "META-12", "--json").out)
+    report = json.loads(command("calibrate", "agreement", "--principle", "META-12", "--json").out)
     assert report["principles"][0]["kappa"] == report["overall"]["kappa"] == pytest.approx(2 / 3)
-    rows = list(csv.DictReader(StringIO(command(tmp_path, "calibrate", "agreement", "--since", "1d", "--csv").out)))
+    rows = list(csv.DictReader(StringIO(command("calibrate", "agreement", "--since", "1d", "--csv").out)))
     assert [(row["principle_id"], row["n"]) for row in rows] == [("META-12", "2"), ("all", "2")]
     assert json.loads(rows[0]["confusion"])[0] == {"human": 1.0, "gate": 2.0, "count": 1}

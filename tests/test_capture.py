@@ -5,7 +5,6 @@ import json
 import os
 import pty
 import re
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -24,12 +23,11 @@ from ire_otel.db.tables import trace_calibrations
 from ire_otel.query import RunNotFoundError
 from ire_otel.reviews import Entry, ReviewError
 from ire_otel.settings import load
-from tests.calibration_runs import calibrated, gate, save
+from tests.calibration_runs import Command, brain_url, calibrated, command, gate, save
 from tests.sample_document import sample_document
-from tests.test_cli import ire_otel as command
 from tests.test_cli import one_error
 
-__all__ = ["calibrated"]
+__all__ = ["brain_url", "calibrated", "command"]
 SYNC = Calibration.sync
 
 
@@ -188,39 +186,39 @@ def test_the_file_gives_everything_back(run: str, calibrated: str) -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, sqlite_template: Path) -> Path:
-    """A folder whose brain holds one run."""
-    (tmp_path / "brain").mkdir()
-    path = shutil.copy(sqlite_template, tmp_path / "brain" / "traces.db")
-    save(f"sqlite:///{path}", [{}], stages=sample_document().stages)
-    return tmp_path
+def one_run(brain_url: str) -> str:
+    """The URL of the database in the brain folder, which holds one run."""
+    save(brain_url, [{}], stages=sample_document().stages)
+    return brain_url
 
 
-def capture(folder: Path, *arguments: str) -> Any:
+def captured(command: Command, *arguments: str) -> Any:
     """Call `ire-otel calibrate capture last --json`."""
-    done = command(folder, "calibrate", "capture", "last", "--json", *arguments)
+    done = command("calibrate", "capture", "last", "--json", *arguments)
     assert done.code == 0, done
     return json.loads(done.out)
 
 
-def test_without_a_terminal(folder: Path) -> None:
+@pytest.mark.usefixtures("one_run")
+def test_without_a_terminal(command: Command) -> None:
     """--set says it, --yes keeps it; only what is said is a score."""
     settings = ("META-12=2", "META-12.note=two sources, though", "intent=exploring", "quality_gate_passed=no", "note=n")
-    kept = capture(folder, *(part for setting in settings for part in ("--set", setting)), "--yes")
+    kept = captured(command, *(part for setting in settings for part in ("--set", setting)), "--yes")
     assert kept["scores"] == [
         {"principle_id": "META-12", "gate_score": 1.0, "human_score": 2.0, "note": "two sources, though"}
     ]
     assert kept["corrected"] == {"intent": "exploring", "quality_gate_passed": False}
     assert kept["note"] == "n"
-    assert capture(folder, "--yes", "--reviewer", "dana")["scores"] == []
-    plain = command(folder, "calibrate", "capture", "--set", "META-12=2", "--reviewer", "dana", "--yes")
+    assert captured(command, "--yes", "--reviewer", "dana")["scores"] == []
+    plain = command("calibrate", "capture", "--set", "META-12=2", "--reviewer", "dana", "--yes")
     assert plain.out.splitlines()[0].endswith(": 1 score kept by dana")
     assert plain.out.splitlines()[1:] == ["  META-12 gate 1, you 2"]
 
 
-def test_agreeing_with_the_rest(folder: Path) -> None:
+@pytest.mark.usefixtures("one_run")
+def test_agreeing_with_the_rest(command: Command) -> None:
     """--agree scores what --set leaves out as the gate did."""
-    kept = capture(folder, "--agree", "--set", "META-12=3", "--yes")
+    kept = captured(command, "--agree", "--set", "META-12=3", "--yes")
     scores = {one["principle_id"]: (one["gate_score"], one["human_score"]) for one in kept["scores"]}
     assert scores == {"META-12": (1.0, 3.0), "META-1": (3.0, 3.0)}
 
@@ -238,17 +236,16 @@ def test_agreeing_with_the_rest(folder: Path) -> None:
         (("trc_nothing", "--yes"), 1, "no run 'trc_nothing'"),
     ],
 )
-def test_a_mistake_is_one_line(folder: Path, arguments: Sequence[str], code: int, named: str) -> None:
+def test_a_mistake_is_one_line(one_run: str, command: Command, arguments: Sequence[str], code: int, named: str) -> None:
     """With the value, the place and the remedy; nothing is kept."""
-    assert named in one_error(command(folder, "calibrate", "capture", *arguments), code)
-    assert rows(f"sqlite:///{folder / 'brain' / 'traces.db'}") == []
+    assert named in one_error(command("calibrate", "capture", *arguments), code)
+    assert rows(one_run) == []
 
 
-def at_terminal(folder: Path, answers: Sequence[tuple[str, str]], *arguments: str) -> tuple[int, str]:
+def at_terminal(answers: Sequence[tuple[str, str]], *arguments: str) -> tuple[int, str]:
     """Call `ire-otel calibrate capture` at a terminal, and answer what it asks; gives the exit code and the screen."""
     process, terminal = pty.fork()
     if process == 0:
-        os.chdir(folder)
         program = str(Path(sys.executable).with_name("ire-otel"))
         os.execv(program, [program, "calibrate", "capture", "last", *arguments])  # noqa: S606 # the real command
     screen, seen = "", 0
@@ -277,7 +274,7 @@ FACTS = [
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_at_a_terminal_everything_is_filled_in(folder: Path) -> None:
+def test_at_a_terminal_everything_is_filled_in(one_run: str) -> None:
     """Enter confirms, another answer corrects, a wrong one is asked for again; a differing score may say why."""
     answers = [
         *FACTS,
@@ -288,11 +285,11 @@ def test_at_a_terminal_everything_is_filled_in(folder: Path) -> None:
         (r"note on the run: $", "for the talk"),
         (r"Keep 2 scores \(1 other than the gate's\) and 2 corrections\? \[y/N\]: $", "y"),
     ]
-    code, screen = at_terminal(folder, answers, "--reviewer", "dana")
+    code, screen = at_terminal(answers, "--reviewer", "dana")
     assert code == 0, screen
     assert "evidence: 28 collected, 18 kept, 10 filtered out" in screen
     assert "2 scores kept by dana" in screen
-    on_run, meta_1, meta_12 = rows(f"sqlite:///{folder / 'brain' / 'traces.db'}")
+    on_run, meta_1, meta_12 = rows(one_run)
     assert (meta_1["human_score"], meta_12["human_score"], meta_12["note"]) == (3.0, 2.0, "two sources")
     assert (on_run["note"], on_run["data"]["corrected"]) == (
         "for the talk",
@@ -301,13 +298,13 @@ def test_at_a_terminal_everything_is_filled_in(folder: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
-def test_at_a_terminal_one_may_skip_and_think_again(folder: Path) -> None:
+def test_at_a_terminal_one_may_skip_and_think_again(one_run: str) -> None:
     """A dash gives no score; without the last yes nothing is kept."""
     answers = [*FACTS, (r"your score \[3\]: $", "-"), (r"note on the run: $", ""), (r"Keep 1 score .*\]: $", "n")]
-    code, screen = at_terminal(folder, answers, "--set", "META-12=0")
+    code, screen = at_terminal(answers, "--set", "META-12=0")
     assert code == 1, screen
-    assert rows(f"sqlite:///{folder / 'brain' / 'traces.db'}") == []
-    assert not list(folder.glob("brain/projects/*/_reviews/*"))
+    assert rows(one_run) == []
+    assert not list(Path("brain").glob("projects/*/_reviews/*"))
 
 
 def test_the_form_is_plain_data(run: str) -> None:

@@ -3,7 +3,8 @@
 import asyncio
 import json
 import logging
-import shutil
+import re
+import shlex
 import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 
 import ire_otel
-from ire_otel import reviews
+from ire_otel import TraceContext, reviews
 from ire_otel.calibration import (
     Calibration,
     FlagError,
@@ -35,11 +36,10 @@ from ire_otel.db.tables import trace_flags
 from ire_otel.query.execution import at_once
 from ire_otel.reviews import Entry, ReviewError
 from ire_otel.settings import load
-from tests.calibration_runs import calibrated, gate, save, worsening
-from tests.test_cli import ire_otel as command
+from tests.calibration_runs import Command, brain_url, calibrated, command, gate, save, worsening
 from tests.test_cli import one_error
 
-__all__ = ["calibrated"]
+__all__ = ["brain_url", "calibrated", "command"]
 SYNC = Calibration.sync
 COUNTED = "Principle META-12 has scored below threshold {} times in the last 7 days. Consider reviewing calibration."
 FAILED: Mapping[str, float] = {"META-12": 1, "META-1": 3}
@@ -143,6 +143,18 @@ async def test_the_literal_rule_of_three_failures_in_seven_days(calibrated: str,
     expected = [COUNTED.format(failures)] if failures >= 3 else []
     assert await check_calibration_flags(Run(last)) == expected
     assert await asyncio.to_thread(check_calibration_flags_sync, Run(last)) == expected
+
+
+async def test_the_pipeline_asks_about_its_own_run(calibrated: str) -> None:
+    """A live trace, once it is finished; the coroutine of the blueprint."""
+    messages = []
+    for _ in range(3):
+        async with TraceContext.start(query="q", project_name="cobot") as trace:
+            trace.start_stage("quality_gate")
+            trace.end_stage("quality_gate", outputs={"principle_scores": {"META-12": 1}, "gap_principles": ["META-12"]})
+        await TraceContext.finish(trace)
+        messages.append(await check_calibration_flags(trace))
+    assert messages == [[], [], [COUNTED.format(3)]]
 
 
 async def test_only_what_this_run_failed_is_spoken_of(calibrated: str) -> None:
@@ -267,14 +279,13 @@ def test_flags_are_listed_by_status_policy_and_principle(calibrated: str) -> Non
 
 def test_a_snooze_ends(flag: FlagRow) -> None:
     """Afterwards the flag is told again where it still stands."""
-    soon = datetime.now(UTC) + timedelta(seconds=0.2)
-    SYNC.snooze("META-12", soon)
-    assert [finding.new for finding in SYNC.check()] == [False]
-    time.sleep(0.25)
-    assert [finding.new for finding in SYNC.check()] == [True]
+    until = datetime.now(UTC) + timedelta(days=1)
+    SYNC.snooze("META-12", until)
+    assert [finding.new for finding in SYNC.check(now=until - timedelta(seconds=1))] == [False]
+    assert [finding.new for finding in SYNC.check(now=until)] == [True]
     again = only(stored())
     assert (again.status, again.times_raised, again.first_raised_at) == ("open", 2, flag.first_raised_at)
-    assert again.last_raised_at > flag.last_raised_at
+    assert again.last_raised_at == until
 
 
 def test_only_new_runs_reopen_what_is_resolved(flag: FlagRow, calibrated: str) -> None:
@@ -420,34 +431,32 @@ def _later() -> datetime:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, sqlite_template: Path) -> Path:
-    """A folder whose brain holds 120 runs in which META-12 began to fail."""
-    (tmp_path / "brain").mkdir()
-    path = shutil.copy(sqlite_template, tmp_path / "brain" / "traces.db")
-    save(f"sqlite:///{path}", worsening())
-    return tmp_path
+def began_to_fail(brain_url: str) -> None:
+    """The brain folder holds 120 runs in which META-12 began to fail."""
+    save(brain_url, worsening())
 
 
-def test_the_commands(folder: Path) -> None:
+@pytest.mark.usefixtures("began_to_fail")
+def test_the_commands(command: Command) -> None:
     """Check, list, snooze, resolve and reopen, for people and for programs."""
-    checked = command(folder, "flags", "check")
+    checked = command("flags", "check")
     assert checked.code == 0, checked
     assert checked.out.count("new: Principle META-12") == 2
     assert checked.out.endswith("2 flags, 2 new; 0 silenced\n")
-    assert command(folder, "flags", "check").out.endswith("2 flags, 0 new; 0 silenced\n")
-    listed = json.loads(command(folder, "flags", "list", "--policy", "rate", "--json").out)
+    assert command("flags", "check").out.endswith("2 flags, 0 new; 0 silenced\n")
+    listed = json.loads(command("flags", "list", "--policy", "rate", "--json").out)
     flag_id = only(listed)["id"]
-    snoozed = command(folder, "flags", "snooze", flag_id[:8], "--until", "7d", "--note", "known")
+    snoozed = command("flags", "snooze", flag_id[:8], "--until", "7d", "--note", "known")
     assert snoozed.out.startswith(f"flag {flag_id[:8]} (rate META-12) is snoozed until ")
-    table = command(folder, "flags", "list", "--status", "snoozed").out
+    table = command("flags", "list", "--status", "snoozed").out
     assert "(known)" in table
     assert "count" not in table
-    assert json.loads(command(folder, "flags", "resolve", flag_id, "--json").out)["status"] == "resolved"
-    assert command(folder, "flags", "check").out.endswith("1 flags, 0 new; 1 silenced\n")
-    assert "is open again" in command(folder, "flags", "reopen", flag_id).out
-    rows = command(folder, "flags", "list", "--status", "all", "--csv").out.splitlines()
+    assert json.loads(command("flags", "resolve", flag_id, "--json").out)["status"] == "resolved"
+    assert command("flags", "check").out.endswith("1 flags, 0 new; 1 silenced\n")
+    assert "is open again" in command("flags", "reopen", flag_id).out
+    rows = command("flags", "list", "--status", "all", "--csv").out.splitlines()
     assert (rows[0].split(",")[:3], len(rows)) == (["id", "policy", "principle_id"], 3)
-    assert [one["new"] for one in json.loads(command(folder, "flags", "check", "--json").out)] == [False, False]
+    assert [one["new"] for one in json.loads(command("flags", "check", "--json").out)] == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -459,9 +468,22 @@ def test_the_commands(folder: Path) -> None:
         (("list", "--status", "shut"), 2, "shut"),
     ],
 )
-def test_a_mistake_is_one_line(folder: Path, arguments: tuple[str, ...], code: int, named: str) -> None:
+@pytest.mark.usefixtures("began_to_fail")
+def test_a_mistake_is_one_line(command: Command, arguments: tuple[str, ...], code: int, named: str) -> None:
     """With the value, the place and the remedy."""
-    assert named in one_error(command(folder, "flags", *arguments), code)
+    assert named in one_error(command("flags", *arguments), code)
+
+
+def test_the_commands_of_the_page_work(brain_url: str, command: Command) -> None:
+    """Every line that asks nothing, in the order of docs/calibration-flags.md."""
+    save(brain_url, [FAILED] * 3)
+    (flag_id,) = (finding.flag.id[:8] for finding in SYNC.check())
+    page = (Path(__file__).parent.parent / "docs" / "calibration-flags.md").read_text(encoding="utf-8")
+    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
+    called = [shlex.split(re.sub("snooze [0-9a-f]{8}", f"snooze {flag_id}", line)) for line in lines]
+    done = [command(*words[1:]) for words in called if words[1:] != ["calibrate", "capture", "last"]]
+    assert len(done) == 9
+    assert [outcome for outcome in done if outcome.code] == []
 
 
 def test_the_end_of_a_snooze() -> None:
