@@ -1,11 +1,6 @@
 """Flags at work: raised once whoever looks, kept, silenced and brought back, on both databases."""
 
 import asyncio
-import json
-import logging
-import re
-import shlex
-import time
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -25,19 +20,14 @@ from ire_otel.calibration import (
     FlagRow,
     check_calibration_flags,
     check_calibration_flags_sync,
-    scored_runs,
-    watch,
 )
-from ire_otel.cli import flags as cli_flags
 from ire_otel.db import flag_states
 from ire_otel.db.engine import database, engine
 from ire_otel.db.replay import differences, replay
 from ire_otel.db.tables import trace_flags
-from ire_otel.query.execution import at_once
 from ire_otel.reviews import Entry, ReviewError
 from ire_otel.settings import load
-from tests.calibration_runs import Command, brain_url, calibrated, command, gate, save, worsening
-from tests.test_cli import one_error
+from tests.calibration_runs import brain_url, calibrated, command, gate, save, worsening
 
 __all__ = ["brain_url", "calibrated", "command"]
 SYNC = Calibration.sync
@@ -340,155 +330,11 @@ def test_what_was_told_since_stays(flag: FlagRow, calibrated: str) -> None:
 
 
 def test_a_row_that_differs_is_named(flag: FlagRow, calibrated: str) -> None:
-    """By column, with both sides."""
+    """By column, with both sides; reading the file mends it."""
     SYNC.resolve("META-12", note="said")
     with engine(database(calibrated)).begin() as connection:
         connection.execute(sa.update(trace_flags).values(note="written"))
         found = list(flag_states.differences(connection, flag.trace_id, entries(flag)))
+        flag_states.apply(connection, flag.trace_id, entries(flag))
     assert found == [("trace_flags.note", "said", "written")]
-
-
-# -- by itself, after runs ---------------------------------------------------------------------------------------------
-
-
-def failing_run() -> None:
-    with (
-        ire_otel.run("q", project_name="cobot", intent="validating", report_type="market_research"),
-        ire_otel.stage("quality_gate") as stage,
-    ):
-        stage.score("META-12", 1)
-        stage.score("META-1", 3)
-
-
-def told(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
-    """Give level and first words of what was logged about flags."""
-    about = [record for record in caplog.records if "ire-otel flags list" in record.message]
-    return [(record.levelname, record.message) for record in about]
-
-
-def test_runs_are_checked_at_the_latest_when_the_process_ends(
-    calibrated: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A principle that began to fail is a warning, once; what `count` says may be chance, and is information."""
-    save(calibrated, worsening())
-    with caplog.at_level(logging.INFO, "ire_otel"):
-        for _ in range(3):
-            failing_run()
-        ire_otel.shutdown(20)
-        failing_run()
-        ire_otel.shutdown(20)
-    assert [level for level, _ in told(caplog)] == ["WARNING", "INFO"]
-    assert "of its last 40 runs" in told(caplog)[0][1]
-    assert [flag.times_raised for flag in stored()] == [1, 1]
-
-
-def test_a_lasting_process_checks_in_between(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Some seconds after a run, without waiting for another one."""
-    monkeypatch.setenv("IRE_OTEL_DATABASE_URL", sqlite_url)
-    monkeypatch.setattr(watch, "PAUSE", 0.05)
-    with caplog.at_level(logging.INFO, "ire_otel"):
-        for _ in range(3):
-            failing_run()
-        deadline = time.monotonic() + 20
-        while not told(caplog) and time.monotonic() < deadline:
-            time.sleep(0.02)
-    assert [level for level, _ in told(caplog)] == ["INFO"]
-
-
-def test_only_the_chosen_policies_look(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With none, nothing looks by itself."""
-    monkeypatch.setenv("IRE_OTEL_DATABASE_URL", sqlite_url)
-    save(sqlite_url, worsening())
-    for policies, expected in (((), []), (("rate",), ["rate"]), (("rate", "count"), ["count", "rate"])):
-        ire_otel.configure(flag_policies=policies)
-        failing_run()
-        ire_otel.shutdown(20)
-        assert sorted(flag.policy for flag in stored()) == expected
-
-
-def test_a_check_that_fails_harms_no_run(
-    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """File and row are written; one line in the log says what went wrong."""
-    monkeypatch.setenv("IRE_OTEL_DATABASE_URL", sqlite_url)
-    with engine(database(sqlite_url)).begin() as connection:
-        connection.execute(sa.text("DROP TABLE trace_flags"))
-    for _ in range(3):
-        failing_run()
-    assert ire_otel.shutdown(20)
-    assert [record.exc_info for record in caplog.records] == [None]
-    assert "calibration flags are not checked" in caplog.text
-    assert at_once(database(sqlite_url), load(), lambda brain: scored_runs.looks(brain.connection, _later())) == 3
-
-
-def _later() -> datetime:
-    return datetime.now(UTC) + timedelta(minutes=1)
-
-
-# -- at the command line -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def began_to_fail(brain_url: str) -> None:
-    """The brain folder holds 120 runs in which META-12 began to fail."""
-    save(brain_url, worsening())
-
-
-@pytest.mark.usefixtures("began_to_fail")
-def test_the_commands(command: Command) -> None:
-    """Check, list, snooze, resolve and reopen, for people and for programs."""
-    checked = command("flags", "check")
-    assert checked.code == 0, checked
-    assert checked.out.count("new: Principle META-12") == 2
-    assert checked.out.endswith("2 flags, 2 new; 0 silenced\n")
-    assert command("flags", "check").out.endswith("2 flags, 0 new; 0 silenced\n")
-    listed = json.loads(command("flags", "list", "--policy", "rate", "--json").out)
-    flag_id = only(listed)["id"]
-    snoozed = command("flags", "snooze", flag_id[:8], "--until", "7d", "--note", "known")
-    assert snoozed.out.startswith(f"flag {flag_id[:8]} (rate META-12) is snoozed until ")
-    table = command("flags", "list", "--status", "snoozed").out
-    assert "(known)" in table
-    assert "count" not in table
-    assert json.loads(command("flags", "resolve", flag_id, "--json").out)["status"] == "resolved"
-    assert command("flags", "check").out.endswith("1 flags, 0 new; 1 silenced\n")
-    assert "is open again" in command("flags", "reopen", flag_id).out
-    rows = command("flags", "list", "--status", "all", "--csv").out.splitlines()
-    assert (rows[0].split(",")[:3], len(rows)) == (["id", "policy", "principle_id"], 3)
-    assert [one["new"] for one in json.loads(command("flags", "check", "--json").out)] == [False, False]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "named"),
-    [
-        (("snooze", "META-12", "--until", "soon"), 2, "'soon' is neither an age like 14d nor a date"),
-        (("snooze", "META-12", "--until", "2026-01-01"), 2, "'2026-01-01' is not to come"),
-        (("resolve", "nothing"), 1, "no flag 'nothing'"),
-        (("list", "--status", "shut"), 2, "shut"),
-    ],
-)
-@pytest.mark.usefixtures("began_to_fail")
-def test_a_mistake_is_one_line(command: Command, arguments: tuple[str, ...], code: int, named: str) -> None:
-    """With the value, the place and the remedy."""
-    assert named in one_error(command("flags", *arguments), code)
-
-
-def test_the_commands_of_the_page_work(brain_url: str, command: Command) -> None:
-    """Every line that asks nothing, in the order of docs/calibration-flags.md."""
-    save(brain_url, [FAILED] * 3)
-    (flag_id,) = (finding.flag.id[:8] for finding in SYNC.check())
-    page = (Path(__file__).parent.parent / "docs" / "calibration-flags.md").read_text(encoding="utf-8")
-    lines = [line for block in re.findall(r"```sh\n(.*?)```", page, re.DOTALL) for line in block.splitlines()]
-    called = [shlex.split(re.sub("snooze [0-9a-f]{8}", f"snooze {flag_id}", line)) for line in lines]
-    done = [command(*words[1:]) for words in called if words[1:] != ["calibrate", "capture", "last"]]
-    assert len(done) == 9
-    assert [outcome for outcome in done if outcome.code] == []
-
-
-def test_the_end_of_a_snooze() -> None:
-    """So many days ahead, or a date or time; one without a zone is UTC."""
-    now = datetime(2026, 2, 13, 12, tzinfo=UTC)
-    assert cli_flags.ending("14d", now) == now + timedelta(days=14)
-    assert cli_flags.ending("2026-03-01", now) == datetime(2026, 3, 1, tzinfo=UTC)
-    assert cli_flags.ending("2026-03-01T10:00+02:00", now) == datetime(2026, 3, 1, 8, tzinfo=UTC)
+    assert only(stored()).note == "said"
