@@ -14,10 +14,10 @@ from ire_otel.calibration import (
     Calibration,
 )
 from ire_otel.cli import flags as cli_flags
-from tests.calibration_runs import Command, brain_url, calibrated, command, save, worsening
+from tests.calibration_runs import Command, brain_url, command, save, worsening
 from tests.test_cli import one_error
 
-__all__ = ["brain_url", "calibrated", "command"]
+__all__ = ["brain_url", "command"]
 SYNC = Calibration.sync
 FAILED: Mapping[str, float] = {"META-12": 1, "META-1": 3}
 

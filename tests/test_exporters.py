@@ -214,3 +214,21 @@ def test_the_row_agrees_with_the_file_in_every_column() -> None:
         elif isinstance(said, datetime):
             kept = datetime.fromisoformat(kept)
         assert kept == said, field.name
+
+
+def test_a_poorer_view_of_a_run_changes_neither_file_nor_row(tmp_path: Path) -> None:
+    """A second exporter that saw only some of the spans comes too late."""
+    spans = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(spans))
+    ire_otel.configure(tracer_provider=provider)
+    reference_run(provider)
+    (before,), whole = rows(), document()
+    ire_otel.shutdown(30)
+    provider.force_flush()
+    exporter = ResearchExporter(settings.load(environment={}))
+    exporter.export([span for span in spans.get_finished_spans() if span.parent is None])
+    exporter.shutdown()
+    assert document() == whole
+    (after,) = rows()
+    assert {**after, "updated_at": None} == {**before, "updated_at": None}

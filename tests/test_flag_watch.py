@@ -17,9 +17,9 @@ from ire_otel.calibration import (
 from ire_otel.db.engine import database, engine
 from ire_otel.query.execution import at_once
 from ire_otel.settings import load
-from tests.calibration_runs import brain_url, calibrated, command, save, worsening
+from tests.calibration_runs import calibrated, save, worsening
 
-__all__ = ["brain_url", "calibrated", "command"]
+__all__ = ["calibrated"]
 SYNC = Calibration.sync
 
 

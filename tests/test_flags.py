@@ -27,9 +27,9 @@ from ire_otel.db.replay import differences, replay
 from ire_otel.db.tables import trace_flags
 from ire_otel.reviews import Entry, ReviewError
 from ire_otel.settings import load
-from tests.calibration_runs import brain_url, calibrated, command, gate, save, worsening
+from tests.calibration_runs import calibrated, gate, save, worsening
 
-__all__ = ["brain_url", "calibrated", "command"]
+__all__ = ["calibrated"]
 SYNC = Calibration.sync
 COUNTED = "Principle META-12 has scored below threshold {} times in the last 7 days. Consider reviewing calibration."
 FAILED: Mapping[str, float] = {"META-12": 1, "META-1": 3}

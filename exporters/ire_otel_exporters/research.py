@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ire_otel import assembly, processor, report, settings
+from ire_otel import assembly, processor, reader, report, settings
 from ire_otel.calibration.watch import FlagWatch
 from ire_otel.db.store import RunStore
 from ire_otel.errors import RowRefusedError, StoreError
@@ -104,25 +105,38 @@ class ResearchExporter(SpanExporter):
         ]
 
     def _write_file(self, run_id: str, records: Sequence[SpanRecord], source: str) -> tuple[ExportOutcome, Row | None]:
+        """Write a run's file; gives what became of it, and its row where it can have one."""
         try:
             document = assembly.assemble(apply(self._steps, records), run_id=run_id, source=source)
-            path = self._settings.trace_file(document.project_name, document.trace_id)
-            made = row(document, self._settings.location(path))
-            document = _with_notes(document, made.notes)
         except Exception as error:
             logger.exception("run %s could not be assembled", run_id)
             return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error)), None
-        again = path.exists()
+        path = self._settings.trace_file(document.project_name, document.trace_id)
+        outcome = ExportOutcome(trace_id=run_id, file_path=str(path))
         try:
-            newest = trace_file.write(path, assembly.encode(document), document.metadata.records)
+            made = row(document, self._settings.location(path))
+            document = _with_notes(document, made.notes)
+        except RowRefusedError as refusal:
+            logger.error("the row of run %s is refused: %s", run_id, refusal)  # noqa: TRY400 # the cause is in the words
+            made, outcome = None, msgspec.structs.replace(outcome, row_error=str(refusal))
+        try:
+            richer = self._write_newest(path, document, source)
         except OSError as error:
             reason = f"cannot write {path}: {error.strerror}"
             logger.error("%s; the run's row says so", reason)  # noqa: TRY400 # the cause is the system's, in one line
-            return ExportOutcome(trace_id=run_id, file_error=reason), row(document, None)
+            outcome = msgspec.structs.replace(outcome, file_path=None, file_error=reason)
+            return outcome, None if made is None else row(document, None)
+        return outcome, made if richer is None or made is None else row(richer, made.run.trace_file_path)
+
+    def _write_newest(self, path: Path, document: TraceDocument, source: str) -> TraceDocument | None:
+        """Write a document, unless one made from more records stands there: that one is given then."""
+        again = path.exists()
+        if not trace_file.write(path, assembly.encode(document), document.metadata.records):
+            return reader.decode(path.read_bytes(), str(path))
         # What came over the network must not choose which file of this machine changes.
-        if newest and self._settings.link_reports and source != "otlp":
+        if self._settings.link_reports and source != "otlp":
             _link(document, again=again)
-        return ExportOutcome(trace_id=run_id, file_path=str(path)), made
+        return None
 
     def _save(self, rows: list[Row]) -> dict[str, dict[str, str]]:
         """Write rows; gives by trace_id what became of each, as fields of ExportOutcome."""
