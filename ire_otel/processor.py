@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import time
+import weakref
 from collections import deque
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +43,13 @@ class RunProcessor(SpanProcessor):
         self._sealed: deque[tuple[float, str, int]] = deque()
         self._sealed_ids: set[str] = set()
         self._sealed_bytes = 0
+        self._renew_lock()
+        renew = weakref.WeakMethod(self._renew_lock)
+        os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
+
+    def _renew_lock(self) -> None:
+        """Make the lock anew: a forked child inherits it as it was, perhaps held by a thread that it has not."""
+        self._lock = threading.Lock()
 
     def opened(self, log: RunLog) -> None:
         """Take spans for this run from now on."""
@@ -48,16 +58,18 @@ class RunProcessor(SpanProcessor):
     def sealed(self, log: RunLog) -> None:
         """Keep a finished run's log for late spans, for as long as time and memory allow."""
         size, now = log.size, time.monotonic()
-        self._sealed.append((now, log.run_id, size))
-        self._sealed_ids.add(log.run_id)
-        self._sealed_bytes += size
-        while self._sealed and (
-            self._sealed_bytes > SEALED_BYTES or self._sealed[0][0] < now - self._settle_after
-        ):  # fmt: skip
-            _, run_id, freed = self._sealed.popleft()
-            self._sealed_bytes -= freed
-            self._sealed_ids.discard(run_id)
-            self._logs.pop(run_id, None)
+        with self._lock:
+            self._sealed.append((now, log.run_id, size))
+            self._sealed_ids.add(log.run_id)
+            self._sealed_bytes += size
+            while self._sealed and (self._sealed_bytes > SEALED_BYTES or self._sealed[0][0] < now - self._settle_after):
+                self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        _, run_id, freed = self._sealed.popleft()
+        self._sealed_bytes -= freed
+        self._sealed_ids.discard(run_id)
+        self._logs.pop(run_id, None)
 
     def record_of(self, span: ReadableSpan) -> SpanRecord | None:
         """Give a run or stage span as the run log has it, complete whatever the SDK's limits dropped."""

@@ -345,3 +345,22 @@ def test_recording_from_many_threads_into_one_stage_loses_nothing() -> None:
     assert len(taken) == 4_000
     for worker in range(8):
         assert [each.what[1] for each in taken if each.what[0] == worker] == list(range(500))
+
+
+def test_runs_that_end_on_many_threads_at_once_are_all_written() -> None:
+    """More of them than are kept for late spans."""
+
+    def work(worker: int) -> None:
+        for number in range(25):
+            with ire_otel.run(query=f"{worker}/{number}", project_name="cobot") as trace:
+                trace.record_prompts("synthesis", {"system_prompt": "x" * 100_000})
+
+    threads = [threading.Thread(target=work, args=(worker,)) for worker in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made.run.query or "" for made in documents()) == sorted(
+        f"{worker}/{number}" for worker in range(8) for number in range(25)
+    )
+    assert len(rows()) == 200

@@ -162,7 +162,7 @@ def finish_sync(trace: Trace) -> dict[str, Any]:
     outcome = _ended(trace)
     if outcome is None:
         return dict(_DISABLED)
-    futures.wait([outcome], timeout=host().settings.finish_timeout)
+    futures.wait([outcome], timeout=trace.finish_timeout)
     return _result(trace, outcome)
 
 
@@ -208,7 +208,7 @@ class TraceContext:
         outcome = _ended(trace)
         if outcome is None:
             return dict(_DISABLED)
-        await asyncio.wait([asyncio.wrap_future(outcome)], timeout=host().settings.finish_timeout)
+        await asyncio.wait([asyncio.wrap_future(outcome)], timeout=trace.finish_timeout)
         return _result(trace, outcome)
 
 

@@ -160,6 +160,11 @@ class Trace(RecordedSpan, LiveView, Block):
         return True
 
     @property
+    def finish_timeout(self) -> float:
+        """Seconds that `finish` waits for file and row."""
+        return self._host.settings.finish_timeout
+
+    @property
     def error(self) -> str | None:
         """What ended the run, if it failed or was cut short."""
         return self._error
