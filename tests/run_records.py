@@ -3,6 +3,9 @@
 from typing import Any
 
 from ire_otel import semconv, values
+from ire_otel.assembly import assemble, encode
+from ire_otel.model import Attempt, StageTrace, TraceDocument
+from ire_otel.reader import decode
 from ire_otel.records import Attributes, EventRecord, SpanRecord
 
 TRACE_ID = "5b8efff798038103d269b633813fc60c"
@@ -111,3 +114,19 @@ def at(seconds: float) -> int:
 def hash_of(text: str) -> int:
     """A number from text that is the same in every process."""
     return int.from_bytes(text.encode()[-7:], "big") * 31 % 2**63
+
+
+def document(*records: SpanRecord, **options: Any) -> TraceDocument:
+    """Assemble, write and read back, so that everything inside is plain Python."""
+    return decode(encode(assemble(records, **options)), "test")
+
+
+def stage(name: str, *records: SpanRecord) -> StageTrace:
+    """Give one stage of the document of a run with these records."""
+    return document(run_span(), *records).stages[name]
+
+
+def attempts(found: StageTrace) -> list[Attempt]:
+    """Give the attempts of a stage that ran more than once."""
+    assert isinstance(found.attempts, list)
+    return found.attempts
