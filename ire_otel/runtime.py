@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 import difflib
-import threading
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint, entry_points, version
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
 OWN_EXPORTER: Final = "ire"
 NO_EXPORTER: Final = "none"
+_PATIENCE: Final = 3600.0
+"""Seconds that a shutdown without a limit waits."""
+_POLL: Final = 0.002
+"""Seconds between two looks at runs that other threads are ending."""
 UNLIMITED: Final = SpanLimits(
     max_attributes=SpanLimits.UNSET,
     max_span_attributes=SpanLimits.UNSET,
@@ -111,13 +115,14 @@ class Runtime:
 
     def closed(self, log: RunLog) -> Future[ExportOutcome | None]:
         """Take a finished run to the worker."""
-        self._open.pop(log.run_id, None)
         self.processor.sealed(log)
+        outcome: Future[ExportOutcome | None] = Future()
         if self._worker is not None:
-            return self._worker.submit(log)
-        nothing: Future[ExportOutcome | None] = Future()
-        nothing.set_result(None)
-        return nothing
+            outcome = self._worker.submit(log)
+        else:
+            outcome.set_result(None)
+        self._open.pop(log.run_id, None)  # only now: shutdown waits for runs that another thread is ending
+        return outcome
 
     def late(self, log: RunLog) -> None:
         """Take a finished run to the worker again."""
@@ -134,18 +139,20 @@ class Runtime:
         """End open runs as incomplete, write and send everything, and stop."""
         for trace in reversed(tuple(self._open.values())):
             trace.end_run(unmarked="incomplete")
-        written = self._worker is None or self._worker.stop(timeout)
+        deadline = time.monotonic() + (_PATIENCE if timeout is None else timeout)
+        while any(trace.owned for trace in tuple(self._open.values())) and time.monotonic() < deadline:
+            time.sleep(_POLL)
+        left_over = 0 if self._worker is None else self._worker.stop(max(0.0, deadline - time.monotonic()))
+        if left_over:
+            logger.error("%d finished runs were not written in time; raise shutdown_timeout", left_over)
         self._detach_forwarding()
         processor.detach(self.processor)
-        return written
+        return not left_over
 
     def _detach_forwarding(self) -> None:
         for other in self._forwarding:
             other.shutdown()
         self._forwarding.clear()
-
-
-_lock = threading.RLock()
 
 
 def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[Step] = (), **overrides: Any) -> None:
@@ -154,7 +161,7 @@ def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[
     While a test captures runs the settings are only checked, so that an application under test may configure.
     """
     chosen = settings.load(overrides)
-    with _lock:
+    with host.lock():
         if not isinstance(host.installed(), Runtime | None):
             return
         made = Runtime(chosen, tuple(steps), tracer_provider, may_set_global=True)
@@ -182,7 +189,7 @@ def flush(timeout: float | None = None) -> bool:
 
 def shutdown(timeout: float | None = None) -> bool:
     """Flush, end open runs as incomplete, stop; the next run configures anew."""
-    with _lock:
+    with host.lock():
         current = host.installed()
         if not isinstance(current, Runtime):
             return True

@@ -44,7 +44,7 @@ def attribute(value: object) -> Scalar | None:
     if kind is bool or value is None:
         return value  # type: ignore[return-value] # a bool or None
     if kind is int:
-        return value if value in INT64 else str(value)  # type: ignore[return-value] # an int
+        return value if value in INT64 else _digits(value)  # type: ignore[arg-type, return-value] # an int
     if kind is float:
         return value if math.isfinite(value) else None  # type: ignore[arg-type, return-value] # a float
     if isinstance(value, str):
@@ -62,6 +62,18 @@ def dumps(value: object) -> str:
     except TypeError:
         # A surrogate, an integer beyond 64 bits, a key that is no string, a cycle: rare, so only now the slow way.
         return orjson.dumps(_plain_json(value, DEPTH)).decode()
+
+
+def shown(value: object) -> str:
+    """Give a value as a message shows it: its repr, cut, whatever that raises."""
+    return f"{_representation(value)['$repr']:.200}"
+
+
+def _digits(number: int) -> str:
+    try:
+        return str(number)
+    except ValueError:
+        return hex(number)  # Python refuses to spell out thousands of decimal digits
 
 
 def well_formed(text: str) -> str:
@@ -164,7 +176,7 @@ def _plain_json(value: object, depth: int) -> Any:
     if isinstance(value, str):
         return well_formed(str.__str__(value))
     if isinstance(value, int):
-        return int(value) if value in INT64 else str(int(value))
+        return int(value) if value in INT64 else _digits(int(value))
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if depth == 0:

@@ -12,7 +12,7 @@ from ire_otel import semconv
 from ire_otel.recording import noop, scope
 from ire_otel.recording.calls import StageCalls, with_unknown
 from ire_otel.recording.component import caller, calling, name_of
-from ire_otel.recording.guard import guarded, internal_error, warn_once
+from ire_otel.recording.guard import internal_error, warn_once
 from ire_otel.recording.host import host
 from ire_otel.recording.run import UNSTAGED, Trace
 from ire_otel.recording.stage import ClosedStage, Stage
@@ -58,9 +58,9 @@ def run(  # what a run is about
     }
     try:
         configured = host() if enabled else None
-        if configured is not None and configured.records(project_name):
+        name = None if project_name is None else str(attribute(project_name))
+        if configured is not None and configured.records(name):
             values = {key: attribute(value) for key, value in about.items()}
-            name = None if project_name is None else str(attribute(project_name))
             trace = Trace(configured, name, values, new_trace=new_trace)
             scope.enter(trace)
             return trace
@@ -78,13 +78,7 @@ def stage(stage_name: str, *, component: Any = None) -> Stage:
     if current is None:
         warn_once("stage(%r) outside a run is not recorded; %s", stage_name, _REMEDY)
         return cast("Stage", noop.NOOP_STAGE)
-    return start_stage(current, stage_name, component)
-
-
-@guarded("starting a stage", lambda: noop.NOOP_STAGE)
-def start_stage(trace: Trace, stage_name: str, component: Any) -> Stage:
-    """Start a stage of `trace`; after an internal error, one that records nothing."""
-    return trace.start_stage(stage_name, component=component)
+    return current.start_stage(stage_name, component=component)
 
 
 def decide(  # the fields of a decision
@@ -215,7 +209,10 @@ class TraceContext:
 _DISABLED = {"saved": False, "reason": "tracing_disabled"}
 
 
-def _ended(trace: Trace) -> futures.Future[ExportOutcome | None] | None:
+def _ended(trace: Trace | None) -> futures.Future[ExportOutcome | None] | None:
+    if trace is None:
+        warn_once("finish() was given no run; there is none to finish outside a run")
+        return None
     trace.end_run(unmarked="incomplete")
     return trace.outcome
 

@@ -119,8 +119,10 @@ class StageCalls:
         other facts, which are kept as they are.
         """
         given = {key: value for key, value in more.items() if value is not None}
-        collected = {"collected_count": len(kept) + len(filtered_out)}
-        self.put_facts(facts.evidence({**collected, **given, "filtered_out": filtered_out, "kept": kept}))
+        items = {"filtered_out": filtered_out or [], "kept": kept or []}
+        counts = [facts.count(sort) for sort in items.values()]
+        collected = {} if None in counts else {"collected_count": sum(filter(None, counts))}
+        self.put_facts(facts.evidence({**collected, **given, **items}))
 
     @recorded("recording evidence")
     def evidence_as_given(self, data: Mapping[str, Any]) -> None:
@@ -130,6 +132,11 @@ class StageCalls:
     @recorded("recording prompts")
     def prompts(self, **texts: Any) -> None:
         """Record full prompt texts, by name: `system_prompt=…, user_message=…`."""
+        self.put_facts(facts.prompts(texts))
+
+    @recorded("recording prompts")
+    def prompts_as_given(self, texts: Mapping[str, Any]) -> None:
+        """Record full prompt texts that are already in the document's form."""
         self.put_facts(facts.prompts(texts))
 
     @recorded("recording usage")
@@ -148,10 +155,10 @@ class StageCalls:
                 semconv.STAGE_MODEL: attribute(model),
                 **self.added_up(
                     {
-                        semconv.STAGE_INPUT_TOKENS: input_tokens,
-                        semconv.STAGE_OUTPUT_TOKENS: output_tokens,
-                        semconv.STAGE_TOTAL_TOKENS: total_tokens,
-                        semconv.STAGE_COST_USD: cost_usd,
+                        semconv.STAGE_INPUT_TOKENS: facts.amount(input_tokens),
+                        semconv.STAGE_OUTPUT_TOKENS: facts.amount(output_tokens),
+                        semconv.STAGE_TOTAL_TOKENS: facts.amount(total_tokens),
+                        semconv.STAGE_COST_USD: facts.amount(cost_usd),
                     }
                 ),
             }

@@ -122,29 +122,30 @@ def _coroutine(target: Callable[..., Any], open_block: Open, outputs: Outputs) -
 
 def _generator(target: Callable[..., Any], open_block: Open, outputs: Outputs) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Generator[Any, Any, Any]:
-        outside = get_current()
-        with open_block(args, kwargs) as block:
-            generator = target(*args, **kwargs)
-            resume: Callable[[], Any] = functools.partial(next, generator)
-            while True:
-                try:
-                    item = resume()
-                except StopIteration as stop:
-                    _record_result(block, stop.value, outputs)
-                    return stop.value
-                # While the consumer has the item, the consumer's own context is current.
-                inside = get_current()
-                attach(outside)
-                try:
-                    sent = yield item
-                    resume = functools.partial(generator.send, sent)
-                except GeneratorExit:
-                    outside = _swapped(inside)
-                    generator.close()
-                    raise
-                except BaseException as error:  # noqa: BLE001 # handed on to the generator, as `yield from` would
-                    resume = functools.partial(generator.throw, error)
-                outside = _swapped(inside)
+        outside = get_current()  # the consumer's context: where it last asked for an item
+        try:
+            with open_block(args, kwargs) as block:
+                generator = target(*args, **kwargs)
+                resume: Callable[[], Any] = functools.partial(next, generator)
+                while True:
+                    try:
+                        item = resume()
+                    except StopIteration as stop:
+                        _record_result(block, stop.value, outputs)
+                        return stop.value
+                    inside = _swapped(outside)
+                    try:
+                        resume = functools.partial(generator.send, (yield item))
+                        outside = _swapped(inside)
+                    except GeneratorExit:
+                        outside = _swapped(inside)
+                        generator.close()
+                        raise
+                    except BaseException as error:  # noqa: BLE001 # handed on to the generator, as `yield from` would
+                        outside = _swapped(inside)
+                        resume = functools.partial(generator.throw, error)
+        finally:
+            attach(outside)
 
     return wrapper
 
@@ -152,26 +153,28 @@ def _generator(target: Callable[..., Any], open_block: Open, outputs: Outputs) -
 def _async_generator(target: Callable[..., Any], open_block: Open, _outputs: Outputs) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> AsyncGenerator[Any, Any]:
         outside = get_current()
-        with open_block(args, kwargs):
-            generator = target(*args, **kwargs)
-            resume: Callable[[], Any] = generator.__anext__
-            while True:
-                try:
-                    item = await resume()
-                except StopAsyncIteration:
-                    return
-                inside = get_current()
-                attach(outside)
-                try:
-                    sent = yield item
-                    resume = functools.partial(generator.asend, sent)
-                except GeneratorExit:
-                    outside = _swapped(inside)
-                    await generator.aclose()
-                    raise
-                except BaseException as error:  # noqa: BLE001 # handed on to the generator
-                    resume = functools.partial(generator.athrow, error)
-                outside = _swapped(inside)
+        try:
+            with open_block(args, kwargs):
+                generator = target(*args, **kwargs)
+                resume: Callable[[], Any] = generator.__anext__
+                while True:
+                    try:
+                        item = await resume()
+                    except StopAsyncIteration:
+                        return
+                    inside = _swapped(outside)
+                    try:
+                        resume = functools.partial(generator.asend, (yield item))
+                        outside = _swapped(inside)
+                    except GeneratorExit:
+                        outside = _swapped(inside)
+                        await generator.aclose()
+                        raise
+                    except BaseException as error:  # noqa: BLE001 # handed on to the generator
+                        outside = _swapped(inside)
+                        resume = functools.partial(generator.athrow, error)
+        finally:
+            attach(outside)
 
     return wrapper
 

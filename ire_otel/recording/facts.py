@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sized
 from typing import Any
 
 from ire_otel import semconv
-from ire_otel.values import attribute, dumps
+from ire_otel.values import attribute, dumps, shown
 
 Attributes = dict[str, Any]
 
@@ -62,18 +62,23 @@ def _number(value: object) -> float | None:
     return number if math.isfinite(number) else None
 
 
+def amount(value: object) -> float | None:
+    """Give a count or a price: an int as it is, else a finite number; None for what is neither."""
+    return value if type(value) is int else _number(value)
+
+
 def _confidence(value: object) -> tuple[float | None, str | None]:
     number = _number(value)
     if number is None:
-        return None, f"confidence {value!r} is no number; recorded as null, give a probability from 0 to 1"
+        return None, f"confidence {shown(value)} is no number; recorded as null, give a probability from 0 to 1"
     if not 0 <= number <= 1:
-        return None, f"confidence {value!r} is not between 0 and 1; recorded as null"
+        return None, f"confidence {shown(value)} is not between 0 and 1; recorded as null"
     return number, None
 
 
 def evidence(data: Mapping[str, Any]) -> Attributes:
     """Give the attributes of evidence: the whole as JSON, and its counts."""
-    kept, filtered = _count(data.get("kept")), _count(data.get("filtered_out"))
+    kept, filtered = count(data.get("kept")), count(data.get("filtered_out"))
     collected = data.get("collected_count")
     if not isinstance(collected, int):
         collected = kept + filtered if kept is not None and filtered is not None else kept
@@ -85,8 +90,9 @@ def evidence(data: Mapping[str, Any]) -> Attributes:
     }
 
 
-def _count(items: object) -> int | None:
-    return len(items) if isinstance(items, Sequence) and not isinstance(items, str) else None
+def count(items: object) -> int | None:
+    """Count items that can be counted without using them up."""
+    return len(items) if isinstance(items, Sized) and not isinstance(items, str) else None
 
 
 def prompts(texts: Mapping[str, Any]) -> Attributes:
@@ -104,7 +110,7 @@ def score(  # noqa: PLR0917 # as above
         given[semconv.SCORE_VALUE] = number
         given[semconv.SCORE_LABEL] = label(number)
     else:
-        given[semconv.WARNING] = f"score {value!r} of principle {principle} is no number; recorded as null"
+        given[semconv.WARNING] = f"score {shown(value)} of principle {principle} is no number; recorded as null"
     given[semconv.SCORE_EXPLANATION] = attribute(feedback)
     given[semconv.PRINCIPLE_NAME] = attribute(name)
     given[semconv.SEQ] = seq

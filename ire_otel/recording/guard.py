@@ -5,6 +5,7 @@ import logging
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ire_otel.recording.host import installed
@@ -27,12 +28,16 @@ def internal_error(doing: str) -> None:
     if error is not None and _raises():
         raise error
     level = logging.ERROR if _first(f"error:{doing}") else logging.DEBUG
-    logger.log(level, "ire-otel failed while %s; the run goes on", doing, exc_info=error)
+    with suppress(Exception):  # a handler that cannot print the error is no reason to raise it
+        logger.log(level, "ire-otel failed while %s; the run goes on", doing, exc_info=error)
 
 
 def warn_once(message: str, *values: object) -> None:
     """Warn of a mistake in the pipeline's use of ire-otel, once for each such mistake."""
-    text = message % values if values else message
+    try:
+        text = message % values if values else message
+    except Exception:  # noqa: BLE001 # somebody else's __repr__
+        text = message
     if _first(text):
         logger.warning("%s", text)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import threading
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -60,7 +62,13 @@ class Host(Protocol):
 
 _host: Host | None = None
 _bootstrap: Callable[[], Host] | None = None
-_lock = threading.Lock()
+_locks = [threading.RLock()]
+os.register_at_fork(after_in_child=lambda: _locks.__setitem__(0, threading.RLock()))
+
+
+def lock() -> AbstractContextManager[Any]:
+    """Give the lock under which the host is made or replaced; a forked child has its own."""
+    return _locks[0]
 
 
 def on_first_use(bootstrap: Callable[[], Host]) -> None:
@@ -84,7 +92,7 @@ def host() -> Host:
     """Give the host, made now if need be."""
     if _host is not None:
         return _host
-    with _lock:
+    with lock():
         if _host is None:
             if _bootstrap is None:
                 raise RuntimeError("ire_otel.recording was imported without ire_otel")

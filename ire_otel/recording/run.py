@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -12,8 +13,9 @@ from opentelemetry.trace import Link, get_current_span
 from ire_otel import semconv
 from ire_otel.recording.calls import StageCalls, recorded, with_unknown
 from ire_otel.recording.component import name_of
-from ire_otel.recording.guard import warn_once
+from ire_otel.recording.guard import guarded, warn_once
 from ire_otel.recording.live import LiveView
+from ire_otel.recording.noop import NOOP_STAGE
 from ire_otel.recording.process import Clock, identity, next_seq
 from ire_otel.recording.scope import Scope, context_of, current, enter, leave
 from ire_otel.recording.span import (
@@ -63,6 +65,7 @@ class Trace(RecordedSpan, LiveView, Block):
     __slots__ = (
         "_attempts",
         "_error",
+        "_first_end",
         "_host",
         "_open",
         "_report_path",
@@ -119,6 +122,7 @@ class Trace(RecordedSpan, LiveView, Block):
         self.gate: dict[str, Any] = {}
         self._error: str | None = None
         self._report_path: str | None = None
+        self._first_end = threading.Lock()
         self._attempts: dict[str, int] = {}
         self._open: dict[str, Stage] = {}
         host.opened(self)
@@ -169,6 +173,7 @@ class Trace(RecordedSpan, LiveView, Block):
         """What ended the run, if it failed or was cut short."""
         return self._error
 
+    @recorded("setting a fact of a run")
     def learn(self, key: str, value: Any) -> None:
         """Set a fact about the run under its attribute name."""
         chosen = attribute(value)
@@ -193,8 +198,17 @@ class Trace(RecordedSpan, LiveView, Block):
     # -- recording ----------------------------------------------------------------------------------------------------
 
     def event(self, name: str, attributes: dict[str, Any], time_ns: int | None = None) -> None:
-        """Record an event on the run span; one that comes after the run's end makes the document be written again."""
+        """Record an event on the run span."""
         super().event(name, attributes, time_ns)
+        self.changed()
+
+    def set(self, attributes: dict[str, Any]) -> None:
+        """Set attributes of the run span."""
+        super().set(attributes)
+        self.changed()
+
+    def changed(self) -> None:
+        """Learn that something was recorded; after the run's end, the document is written again for it."""
         if self.ended:
             self._host.late(self.log)
 
@@ -204,11 +218,12 @@ class Trace(RecordedSpan, LiveView, Block):
         name = safe_name(f"{semconv.STAGE_FACTS_EVENT_PREFIX}{stage}")
         self.event(name, {**given, semconv.SEQ: next_seq(), semconv.STAGE_NAME: stage})
 
+    @guarded("starting a stage", lambda: NOOP_STAGE)
     def start_stage(self, stage_name: str, *, component: Any = None) -> Stage:
         """Start a stage and make it current until its `end_stage`; gives the stage, which is a context manager too."""
         scope = current()
         enclosing = scope if scope is not None and scope.trace is self else self
-        name = str(attribute(stage_name))
+        name = _name(stage_name)
         attempt = self._attempts[name] = self._attempts.get(name, 0) + 1
         stage = Stage(self, name, name_of(component), enclosing, attempt)
         self._open[stage.span_id] = stage
@@ -228,6 +243,7 @@ class Trace(RecordedSpan, LiveView, Block):
 
     def stage_calls(self, stage_name: str) -> StageCalls:
         """Give the stage of that name: the one we are in, else the one started last that is open, else a closed one."""
+        stage_name = _name(stage_name)
         scope = current()
         while scope is not None:
             if isinstance(scope, Stage) and scope.name == stage_name and scope.trace is self and not scope.ended:
@@ -236,11 +252,12 @@ class Trace(RecordedSpan, LiveView, Block):
         for stage in reversed(tuple(self._open.values())):
             if stage.name == stage_name:
                 return stage
-        return ClosedStage(self, str(attribute(stage_name)), self._attempts.get(stage_name, 1))
+        return ClosedStage(self, stage_name, self._attempts.get(stage_name, 1))
 
     def stage_ended(self, stage: Stage) -> None:
         """Learn that a stage of this run has ended."""
         self._open.pop(stage.span_id, None)
+        self.changed()
         if stage.gate:
             self.gate = {key: value for key, value in stage.gate.items() if key != semconv.GATE_THRESHOLD}
 
@@ -264,12 +281,12 @@ class Trace(RecordedSpan, LiveView, Block):
     @recorded("recording evidence")
     def record_evidence(self, stage_name: str, evidence_data: Mapping[str, Any]) -> None:
         """Record what a stage collected: collected_count, by_source, query_terms_used, kept, filtered_out."""
-        self.stage_calls(stage_name).evidence_as_given(evidence_data)
+        self.stage_calls(stage_name).evidence_as_given(_mapping(evidence_data))
 
     @recorded("recording prompts")
     def record_prompts(self, stage_name: str, prompts: Mapping[str, Any]) -> None:
         """Record a stage's full prompt texts: system_prompt, user_message."""
-        self.stage_calls(stage_name).prompts(**prompts)
+        self.stage_calls(stage_name).prompts_as_given(_mapping(prompts, "prompt"))
 
     @recorded("recording an iteration")
     def record_iteration(self, iteration_data: Mapping[str, Any]) -> None:
@@ -318,25 +335,32 @@ class Trace(RecordedSpan, LiveView, Block):
     @recorded("ending a run")
     def end_run(self, error: BaseException | None = None, *, unmarked: RunStatus = "complete") -> None:
         """End the run and hand it over. `unmarked` is the status of a run that nobody marked and no error ended."""
-        if self.ended or not self.owned:
+        if not self.owned or not self._first_end.acquire(blocking=False):
             return
+        try:
+            self._record_end(error, unmarked)
+        finally:
+            self.ended = True
+            self.context = self.before
+            self.outcome = self._host.closed(self.log)
+        parent = self.enclosing.trace if self.enclosing is not None else None
+        if parent is not None and parent.recording and self._report_path:
+            parent.event("child_run", self._as_child())
+
+    def _record_end(self, error: BaseException | None, unmarked: RunStatus) -> None:
+        leave(self)
         self._end_open_stages(error)
         leave(self)
         if isinstance(error, BaseException):
-            self.exception(error)
             if self.status != "failed":
                 self._mark("incomplete", error)
+            self.exception(error)
         elif self.status == "in_progress":
             self._mark(unmarked, None)
         end_ns = self.completed_ns = self.clock()
         self.set({semconv.RUN_OVERHEAD_MS: round(self.overhead_ns / 1e6, 3), **self.gate})
         failed = error is not None or self.status == "failed"
         self.end("ERROR" if failed else "UNSET", self._error if failed else None, end_ns)
-        self.context = self.before
-        self.outcome = self._host.closed(self.log)
-        parent = self.enclosing.trace if self.enclosing is not None else None
-        if parent is not None and parent.recording and self._report_path:
-            parent.event("child_run", self._as_child())
 
     def _end_open_stages(self, error: BaseException | None) -> None:
         for stage in reversed(tuple(self._open.values())):
@@ -347,6 +371,11 @@ class Trace(RecordedSpan, LiveView, Block):
     def leave_block(self, error: BaseException | None) -> None:
         """End the run where its block is left."""
         self.end_run(error)
+
+
+def _name(stage_name: Any) -> str:
+    """Give the name that a pipeline means: a text, or an Enum's value."""
+    return stage_name if type(stage_name) is str else str(attribute(stage_name))
 
 
 def _mapping(given: Any, key: str = "value") -> Mapping[str, Any]:

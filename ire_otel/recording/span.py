@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from opentelemetry.trace import StatusCode, get_current_span
 
 from ire_otel import runlog, semconv
+from ire_otel.recording.guard import logger
 from ire_otel.recording.process import Clock, identity, next_seq
 from ire_otel.values import well_formed
 
@@ -120,7 +121,10 @@ class RecordedSpan:
 
     def exception(self, error: BaseException) -> None:
         """Record an exception as OpenTelemetry's conventions have it."""
-        stack = "".join(traceback.format_exception(type(error), error, error.__traceback__))
+        try:
+            stack = "".join(traceback.format_exception(error))
+        except Exception:  # noqa: BLE001 # an exception with impossible fields
+            stack = "(cannot be formatted)"
         attributes = {
             "exception.message": described(error).partition(": ")[2],
             "exception.stacktrace": well_formed(stack),
@@ -136,9 +140,13 @@ class RecordedSpan:
         if self.ended:
             return
         self.ended = True
-        if status == "ERROR":
-            self.otel_span.set_status(StatusCode.ERROR, text)
-        self.otel_span.end(end_ns)
+        try:
+            if status == "ERROR":
+                self.otel_span.set_status(StatusCode.ERROR, text)
+            self.otel_span.end(end_ns)
+        except Exception:  # noqa: BLE001 # somebody else's code
+            # Ending calls every span processor of the application, and what one of them raises would cost us the run.
+            logger.exception("a span processor failed on span %s; the run is recorded all the same", self.span_id)
 
 
 def parent_span_id(context: Context | None) -> str | None:

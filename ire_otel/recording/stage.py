@@ -97,6 +97,13 @@ class Stage(RecordedSpan, StageCalls, Block):
         if not self.owned:
             return
         leave(self)
+        try:
+            self._record_end(outputs, error)
+        finally:
+            self.context = self.before  # it holds this stage: without it there is no cycle for the collector to find
+            self.trace.stage_ended(self)
+
+    def _record_end(self, outputs: Any, error: BaseException | str | None) -> None:
         if outputs is not None:
             self.put_facts({semconv.STAGE_OUTPUTS: attribute(outputs)})
         if isinstance(error, BaseException):
@@ -105,8 +112,6 @@ class Stage(RecordedSpan, StageCalls, Block):
         if not self.ended:
             self.set({**self._verdict(outputs), semconv.STAGE_ERROR: text})
         self.end("UNSET" if text is None else "ERROR", None if text is None else str(text), self.trace.clock())
-        self.context = self.before  # it holds this stage: without it there is no cycle for the collector to find
-        self.trace.stage_ended(self)
 
     def _verdict(self, outputs: Any) -> dict[str, Any]:
         """Sum up scores and verdict as attributes that a search finds; the events stay the truth."""
