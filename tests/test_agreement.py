@@ -69,7 +69,7 @@ def test_a_choice_of_principle_and_time(calibrated: str) -> None:
 def test_the_command(brain_url: str, command: Command) -> None:
     """As a table, JSON and CSV; with nothing to compare it says what to do."""
     nothing = command("calibrate", "agreement")
-    assert nothing.out == "nobody scored anything yet: `ire-otel calibrate capture` does\n"
+    assert nothing.out == "no score of a person matches: `ire-otel calibrate capture` gives some\n"
     assert json.loads(command("calibrate", "agreement", "--json").out) == {"overall": None, "principles": []}
     judged(brain_url, (1, 2), (3, 3))
     table = command("calibrate", "agreement").out.splitlines()

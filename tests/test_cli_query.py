@@ -163,6 +163,9 @@ def test_flag_and_review(recorded: Path) -> None:
     assert ire_otel(recorded, "flag", run, "--off").out == f"{run} is no longer flagged for review\n"
     said = as_json(recorded, "review", run)
     assert [entry["kind"] for entry in said] == ["flag", "note", "flag"]
+    assert as_json(recorded, "flag", run) == [{"trace_id": run, "flagged_for_review": True}]
+    assert ire_otel(recorded, "flag", run, "--off", "--csv").out == f"trace_id,flagged_for_review\n{run},false\n"
+    assert ire_otel(recorded, "review", run, "--csv").out.startswith("kind,when,who,data\nflag,")
     assert "no run is flagged" in ire_otel(recorded, "query", "flagged").out
 
 

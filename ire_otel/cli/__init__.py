@@ -65,6 +65,9 @@ def _exit_code(arguments: list[str]) -> int:
         return _failed(str(error), 2)
     except IreOtelError as error:
         return _failed(str(error), 1)
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(f"{place}{error.strerror or error}; mend its permissions, or name another brain_dir", 1)
     except typer.Abort:
         return _failed("stopped", 1)
     except Exception as error:

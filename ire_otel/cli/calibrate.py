@@ -86,7 +86,7 @@ def agreement(
     elif as_csv:
         listing.print_csv(("principle_id", "n", "kappa", "mean_difference", "confusion"), _agreement_rows(report))
     elif report.overall is None:
-        typer.echo("nobody scored anything yet: `ire-otel calibrate capture` does")
+        typer.echo("no score of a person matches: `ire-otel calibrate capture` gives some")
     else:
         terminal.console().print(_agreement_table(report, report.overall))
 

@@ -3,10 +3,12 @@
 import getpass
 from typing import Annotated
 
+import msgspec
 import typer
 
 from ire_otel import reviews, settings
-from ire_otel.cli import terminal
+from ire_otel.cli import listing, terminal
+from ire_otel.cli.listing import AsCsv, AsJson
 from ire_otel.cli.show import LAST
 
 TraceId = Annotated[
@@ -19,12 +21,18 @@ def flag(
     trace_id: TraceId,
     off: Annotated[bool, typer.Option("--off", help="Take the flag off.")] = False,
     who: Who = None,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Flag a run for review; `ire-otel query flagged` lists them."""
     from ire_otel.query import TraceQuery
 
     found = run_id(trace_id)
     TraceQuery.sync.flag(found, not off, who=who or user())
+    if as_json or as_csv:
+        done = [{"trace_id": found, "flagged_for_review": not off}]
+        listing.print_rows(tuple(done[0]), done, as_json=as_json, as_csv=as_csv)
+        return
     typer.echo(f"{found} is {'no longer ' if off else ''}flagged for review")
 
 
@@ -32,7 +40,8 @@ def review(
     trace_id: TraceId = LAST,
     note: Annotated[str | None, typer.Option(help="Add this note to the run.")] = None,
     who: Who = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
+    as_json: AsJson = False,
+    as_csv: AsCsv = False,
 ) -> None:
     """Show what people said about a run, or add a note."""
     from ire_otel.query import TraceQuery, find_run
@@ -42,8 +51,9 @@ def review(
     if note is not None:
         TraceQuery.sync.note(run.trace_id, note, who=who or user())
     said = reviews.entries(chosen, run.project_name, run.trace_id)
-    if as_json:
-        terminal.print_json(said)
+    if as_json or as_csv:
+        rows = [msgspec.to_builtins(entry) for entry in said]
+        listing.print_rows(reviews.Entry.__struct_fields__, rows, as_json=as_json, as_csv=as_csv)
         return
     typer.echo(f"{run.trace_id}: {'nobody said anything yet' if not said else f'{len(said)} said'}")
     for entry in said:
