@@ -21,6 +21,6 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Non
     """Run each test in a folder of its own, and stop what it configured."""
     monkeypatch.chdir(tmp_path)
     attach(Context())  # what an earlier test may have left open is none of this one's
-    monkeypatch.setattr(guard, "_given", set())  # mistakes are warned of once a process; here, once a test
+    monkeypatch.setattr(guard, "_given", {})  # mistakes are warned of once a process; here, once a test
     yield
     ire_otel.shutdown(10)

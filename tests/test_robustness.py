@@ -171,5 +171,5 @@ def test_arguments_of_other_kinds_are_taken_as_they_are_meant(caplog: pytest.Log
 def test_finishing_no_run_is_a_warning(caplog: pytest.LogCaptureFixture) -> None:
     """`finish(current())` outside a run."""
     nothing: Any = ire_otel.current_run()
-    assert ire_otel.finish_sync(nothing)["saved"] is False
+    assert ire_otel.finish_sync(nothing) == {"saved": False, "reason": "no_run"}
     assert "no run" in caplog.text

@@ -155,7 +155,7 @@ def finish_sync(trace: Trace) -> dict[str, Any]:
     """
     outcome = _ended(trace)
     if outcome is None:
-        return dict(_DISABLED)
+        return _unsaved(trace)
     futures.wait([outcome], timeout=trace.finish_timeout)
     return _result(trace, outcome)
 
@@ -201,12 +201,13 @@ class TraceContext:
         """
         outcome = _ended(trace)
         if outcome is None:
-            return dict(_DISABLED)
+            return _unsaved(trace)
         await asyncio.wait([asyncio.wrap_future(outcome)], timeout=trace.finish_timeout)
         return _result(trace, outcome)
 
 
-_DISABLED = {"saved": False, "reason": "tracing_disabled"}
+def _unsaved(trace: Trace | None) -> dict[str, Any]:
+    return {"saved": False, "reason": "no_run" if trace is None else "tracing_disabled"}
 
 
 def _ended(trace: Trace | None) -> futures.Future[ExportOutcome | None] | None:

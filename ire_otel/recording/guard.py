@@ -3,7 +3,6 @@
 import functools
 import logging
 import sys
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Final, ParamSpec, TypeVar
@@ -18,8 +17,7 @@ logger: Final = logging.getLogger("ire_otel")
 REMEMBERED: Final = 1_000
 """Most warnings that are remembered as given; a process that finds more kinds of mistake has been told enough."""
 
-_given: set[str] = set()
-_given_lock = threading.Lock()
+_given: dict[str, object] = {}
 
 
 def internal_error(doing: str) -> None:
@@ -65,8 +63,8 @@ def _raises() -> bool:
 
 
 def _first(key: str) -> bool:
-    with _given_lock:
-        if key in _given or len(_given) >= REMEMBERED:
-            return False
-        _given.add(key)
-        return True
+    if len(_given) >= REMEMBERED and key not in _given:
+        return False
+    # One atomic step instead of a lock, which a forked child could inherit while another thread holds it.
+    mine = object()
+    return _given.setdefault(key, mine) is mine
