@@ -1,11 +1,13 @@
 """The trace document, schema version 1: what one JSON trace file holds."""
 
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, UnsetType
 
 from ire_otel import semconv
+
+T = TypeVar("T")
 
 RunStatus = Literal["in_progress", "complete", "incomplete", "failed"]
 Number = int | float
@@ -191,3 +193,8 @@ class TraceDocument(msgspec.Struct, frozen=True, kw_only=True):
         """The stage that judged the run: quality_gate, else the last with scores or a verdict."""
         judging = [stage for stage in self.stages.values() if not (stage.principle_scores is stage.passing is UNSET)]
         return self.stages.get("quality_gate", judging[-1] if judging else None)
+
+
+def given(value: T | UnsetType) -> T | None:
+    """Give a field that may be unset, None where it is."""
+    return None if value is UNSET else value

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
 import msgspec
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from ire_otel import values
-from ire_otel.model import Attempt, Decision, Number, PrincipleScore, StageTrace, TraceDocument
+from ire_otel.model import Attempt, Decision, Number, PrincipleScore, StageTrace, TraceDocument, given
 from ire_otel.query.text_difference import TextDifference, text_difference
 
 SHOWN: Final = 2_000
@@ -214,7 +214,7 @@ def _judged(document: TraceDocument) -> tuple[dict[str, Any], dict[str, Any]]:
     kept: dict[str, Any] = {}
     filtered: dict[str, Any] = {}
     for _, attempt in _attempts(document):
-        evidence = _given(attempt.evidence) or {}
+        evidence = given(attempt.evidence) or {}
         for name, into, other in (("filtered_out", filtered, kept), ("kept", kept, filtered)):
             entries = evidence.get(name)
             for entry in entries if isinstance(entries, list) else ():
@@ -261,7 +261,7 @@ def _prompt_texts(document: TraceDocument) -> dict[tuple[str, str], str]:
     return {
         (stage, name): prompt if isinstance(prompt, str) else values.dumps(prompt)
         for stage, trace in document.stages.items()
-        for name, prompt in (_given(trace.prompts) or {}).items()
+        for name, prompt in (given(trace.prompts) or {}).items()
     }
 
 
@@ -281,7 +281,7 @@ def _principles(a: TraceDocument, b: TraceDocument) -> list[PrincipleChange]:
 
 def _scores(document: TraceDocument) -> dict[str, PrincipleScore]:
     stages = document.stages.values()
-    return {score.id: score for stage in stages for score in _given(stage.principle_scores) or ()}
+    return {score.id: score for stage in stages for score in given(stage.principle_scores) or ()}
 
 
 def _attempts(document: TraceDocument) -> Iterator[tuple[str, Attempt]]:
@@ -291,7 +291,3 @@ def _attempts(document: TraceDocument) -> Iterator[tuple[str, Attempt]]:
 
 def _own_attempts(stage: StageTrace) -> list[Attempt]:
     return [stage] if stage.attempts is UNSET else stage.attempts
-
-
-def _given(value: T | UnsetType) -> T | None:
-    return None if value is UNSET else value

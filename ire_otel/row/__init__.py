@@ -8,10 +8,10 @@ from itertools import chain, islice, zip_longest
 from typing import Any, Final, TypeVar
 from uuid import UUID
 
-from msgspec import UNSET, UnsetType
+from msgspec import UNSET
 
 from ire_otel.errors import RowRefusedError
-from ire_otel.model import Attempt, Decision, StageTrace, TokenUsage, TraceDocument
+from ire_otel.model import Attempt, Decision, StageTrace, TokenUsage, TraceDocument, given
 from ire_otel.row.columns import DecisionRow, ModelUsageRow, PrincipleScoreRow, Row, RunRow, SourceRow, StageRow
 from ire_otel.row.mending import Mending, fitters, mapping, opened
 from ire_otel.row.sources import sources
@@ -22,7 +22,6 @@ __all__ = ["DecisionRow", "ModelUsageRow", "PrincipleScoreRow", "Row", "RunRow",
 DECISIONS: Final = 1_000
 """Most decisions that a run has in `trace_decisions`; `traces.decision_count` says how many there were."""
 
-_T = TypeVar("_T")
 _FITTERS: Final = fitters(RunRow)
 _TIMED: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
 _FROM_RUN: Final = (
@@ -60,8 +59,8 @@ def _run_row(document: TraceDocument, location: str | None, attempts: list[Attem
         "project_id": _uuid(document.project_id),
         "project_key": document.project_id,
         "project_name": document.project_name,
-        "parent_trace_id": _given(document.parent_trace_id),
-        "output_type": _given(document.output_type),
+        "parent_trace_id": given(document.parent_trace_id),
+        "output_type": given(document.output_type),
         "otel_trace_id": metadata.otel_trace_id,
         **{name: getattr(run, name) for name in _FROM_RUN},
         **_gate_columns(document),
@@ -91,10 +90,10 @@ def _gate_columns(document: TraceDocument) -> dict[str, Any]:
     gate = document.gate
     if gate is None:
         return {}
-    scores = _given(gate.principle_scores) or []
+    scores = given(gate.principle_scores) or []
     return {
-        "quality_gate_passed": _given(gate.passing),
-        "overall_quality_score": _given(gate.overall_score),
+        "quality_gate_passed": given(gate.passing),
+        "overall_quality_score": given(gate.overall_score),
         "principle_scores": {score.id: score.score for score in scores},
         "gap_principles": None if gate.gaps is UNSET else [gap.id for gap in gate.gaps],
         "strength_principles": None if gate.strengths is UNSET else [strength.id for strength in gate.strengths],
@@ -105,7 +104,7 @@ def _evidence_columns(collection: StageTrace | None) -> dict[str, Any]:
     """Count the evidence. A count that the pipeline gave beats the length of a list, which may be abridged."""
     if collection is None:
         return {}
-    evidence, outputs = _given(collection.evidence) or {}, mapping(collection.outputs)
+    evidence, outputs = given(collection.evidence) or {}, mapping(collection.outputs)
     passed = outputs.get("evidence_passed", evidence.get("kept_count", _length(evidence.get("kept"))))
     filtered = outputs.get("evidence_filtered", evidence.get("filtered_count", _length(evidence.get("filtered_out"))))
     return {
@@ -118,12 +117,12 @@ def _evidence_columns(collection: StageTrace | None) -> dict[str, Any]:
 def _synthesis_columns(synthesis: StageTrace | None) -> dict[str, Any]:
     if synthesis is None:
         return {}
-    usage = _given(synthesis.token_usage) or TokenUsage()
+    usage = given(synthesis.token_usage) or TokenUsage()
     return {
-        "synthesis_model": _given(synthesis.model),
+        "synthesis_model": given(synthesis.model),
         "synthesis_input_tokens": usage.input_tokens,
         "synthesis_output_tokens": usage.output_tokens,
-        "synthesis_cost_usd": _given(synthesis.cost_usd),
+        "synthesis_cost_usd": given(synthesis.cost_usd),
     }
 
 
@@ -133,7 +132,7 @@ def _totals(attempts: Iterable[Attempt]) -> dict[str, Any]:
     return {
         "input_tokens": _total(usage.input_tokens for usage in usages),
         "output_tokens": _total(usage.output_tokens for usage in usages),
-        "cost_usd": _total(_given(attempt.cost_usd) for attempt in attempts),
+        "cost_usd": _total(given(attempt.cost_usd) for attempt in attempts),
     }
 
 
@@ -158,14 +157,14 @@ def _paths_in(outputs: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _principle_scores(run: RunRow, gate: StageTrace | None, mend: Mending) -> Iterator[PrincipleScoreRow]:
-    scores = (_given(gate.principle_scores) if gate is not None else None) or []
-    for principle_id, given in {mend.name("principle_id", score.id) or "": score for score in scores}.items():
+    scores = (given(gate.principle_scores) if gate is not None else None) or []
+    for principle_id, judged in {mend.name("principle_id", score.id) or "": score for score in scores}.items():
         yield PrincipleScoreRow(
             trace_id=run.trace_id,
             principle_id=principle_id,
-            name=mend.name("principle_name", given.name),
-            score=mend.number("principle_score", given.score),
-            feedback=mend.excerpt("feedback", given.feedback),
+            name=mend.name("principle_name", judged.name),
+            score=mend.number("principle_score", judged.score),
+            feedback=mend.excerpt("feedback", judged.feedback),
             started_at=run.started_at,
             status=run.status,
             intent=run.intent,
@@ -176,19 +175,19 @@ def _principle_scores(run: RunRow, gate: StageTrace | None, mend: Mending) -> It
 def _stages(trace_id: str, attempts: list[tuple[str, Attempt]], mend: Mending) -> list[StageRow]:
     rows: dict[tuple[str, int], StageRow] = {}
     for stage, attempt in attempts:
-        usage = _given(attempt.token_usage) or TokenUsage()
+        usage = given(attempt.token_usage) or TokenUsage()
         entry = StageRow(
             trace_id=trace_id,
             stage=mend.name("stage", stage) or "",
-            attempt=_given(attempt.attempt) or 1,
-            component=mend.name("component", _given(attempt.component)),
+            attempt=given(attempt.attempt) or 1,
+            component=mend.name("component", given(attempt.component)),
             started_at=mend.time("stage started_at", attempt.started_at),
             duration_seconds=mend.number("stage duration_seconds", attempt.duration_seconds),
             error=mend.text("stage error", attempt.error),
-            model=mend.name("model", _given(attempt.model)),
+            model=mend.name("model", given(attempt.model)),
             input_tokens=mend.integer("stage input_tokens", usage.input_tokens),
             output_tokens=mend.integer("stage output_tokens", usage.output_tokens),
-            cost_usd=mend.number("stage cost_usd", _given(attempt.cost_usd)),
+            cost_usd=mend.number("stage cost_usd", given(attempt.cost_usd)),
         )
         rows[entry.stage, entry.attempt] = entry
     return list(rows.values())
@@ -219,7 +218,7 @@ def _decisions(document: TraceDocument, mend: Mending) -> Iterator[DecisionRow]:
 def _model_usage(trace_id: str, attempts: Iterable[Attempt], mend: Mending) -> Iterator[ModelUsageRow]:
     by_model: dict[str, list[Attempt]] = {}
     for attempt in attempts:
-        model = mend.name("model", _given(attempt.model))
+        model = mend.name("model", given(attempt.model))
         if model:
             by_model.setdefault(model, []).append(attempt)
     for model, users in by_model.items():
@@ -236,10 +235,6 @@ def _model_usage(trace_id: str, attempts: Iterable[Attempt], mend: Mending) -> I
 
 def _attempts(stage: StageTrace) -> list[Attempt]:
     return [stage] if stage.attempts is UNSET else stage.attempts
-
-
-def _given(value: _T | UnsetType) -> _T | None:
-    return None if value is UNSET else value
 
 
 def _length(entries: Any) -> int | None:
