@@ -5,7 +5,7 @@ A row holds only what SQLite and Postgres both take; whatever had to be changed 
 
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain, islice, zip_longest
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import UNSET
