@@ -27,3 +27,7 @@ class StoreUnavailableError(StoreError):
 
 class RowRefusedError(StoreError):
     """The database refused one row for its content; trying again will not help."""
+
+
+class JournalVersionError(IreOtelError):
+    """A crash journal was written by another version of ire-otel than can be read."""

@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import threading
-import time
-import weakref
-from collections import deque
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import baggage
@@ -17,7 +12,6 @@ from opentelemetry.trace import get_current_span
 from ire_otel import semconv
 from ire_otel.recording import scope
 from ire_otel.recording.guard import internal_error
-from ire_otel.recording.stage import Stage
 from ire_otel.sdk_spans import from_readable
 
 if TYPE_CHECKING:
@@ -28,48 +22,36 @@ if TYPE_CHECKING:
     from ire_otel.records import SpanRecord
     from ire_otel.runlog import RunLog
 
-SEALED_BYTES = 16 * 1024 * 1024
-"""Most memory that logs of finished runs may hold while they wait for late spans; the oldest go first."""
-
 
 class RunProcessor(SpanProcessor):
     """Sits in a TracerProvider. Its errors are logged, never raised: OpenTelemetry would hand them to the pipeline."""
 
-    def __init__(self, late: Callable[[RunLog], None], settle_after: float) -> None:
-        """`late` is called with the log of a finished run that a span still came for; settle_after is in seconds."""
-        self._late = late
-        self._settle_after = settle_after
-        self._logs: dict[str, RunLog] = {}
-        self._sealed: deque[tuple[float, str, int]] = deque()
-        self._sealed_ids: set[str] = set()
-        self._sealed_bytes = 0
-        self._renew_lock()
-        renew = weakref.WeakMethod(self._renew_lock)
-        os.register_at_fork(after_in_child=lambda: (method := renew()) and method())
+    def __init__(self, late: Callable[[RunLog], None], joined: Callable[[str, str], RunLog]) -> None:
+        """late: called with the log of a finished run that a span still came for.
 
-    def _renew_lock(self) -> None:
-        """Make the lock anew: a forked child inherits it as it was, perhaps held by a thread that it has not."""
-        self._lock = threading.Lock()
+        joined: gives, by run and OpenTelemetry trace, the log for spans of a run that this process does not know.
+        """
+        self._late = late
+        self._joined = joined
+        self._logs: dict[str, RunLog] = {}
+        self._ended: set[str] = set()
+
+    def begin_anew(self) -> None:
+        """In a forked child: the runs are the parent's."""
+        self._logs, self._ended = {}, set()
 
     def opened(self, log: RunLog) -> None:
         """Take spans for this run from now on."""
         self._logs[log.run_id] = log
 
-    def sealed(self, log: RunLog) -> None:
-        """Keep a finished run's log for late spans, for as long as time and memory allow."""
-        size, now = log.size, time.monotonic()
-        with self._lock:
-            self._sealed.append((now, log.run_id, size))
-            self._sealed_ids.add(log.run_id)
-            self._sealed_bytes += size
-            while self._sealed and (self._sealed_bytes > SEALED_BYTES or self._sealed[0][0] < now - self._settle_after):
-                self._forget_oldest()
+    def ended(self, log: RunLog) -> None:
+        """Learn that a run ended: what comes now is late."""
+        self._ended.add(log.run_id)
 
-    def _forget_oldest(self) -> None:
-        _, run_id, freed = self._sealed.popleft()
-        self._sealed_bytes -= freed
-        self._sealed_ids.discard(run_id)
-        self._logs.pop(run_id, None)
+    def forget(self, log: RunLog) -> None:
+        """Take no more spans for a run."""
+        self._logs.pop(log.run_id, None)
+        self._ended.discard(log.run_id)
 
     def record_of(self, span: ReadableSpan) -> SpanRecord | None:
         """Give a run or stage span as the run log has it, complete whatever the SDK's limits dropped."""
@@ -93,19 +75,21 @@ class RunProcessor(SpanProcessor):
     def on_end(self, span: ReadableSpan) -> None:
         """File a foreign span with its run."""
         try:
-            run_id = (span.attributes or {}).get(semconv.RUN_ID)
-            log = self._logs.get(run_id) if isinstance(run_id, str) and not is_ours(span) else None
-            if log is not None:
-                log.foreign.append(span)
-                if log.run_id in self._sealed_ids:
-                    self._late(log)
+            marks = span.attributes or {}
+            if is_ours(span) or not (semconv.RUN_ID in marks or semconv.STAGE_SPAN_ID in marks):
+                return
+            log = self._logs.get(str(marks.get(semconv.RUN_ID))) or self._elsewhere(span)
+            log.add_foreign(from_readable(span))
+            if log.run_id in self._ended:
+                self._late(log)
         except Exception:  # noqa: BLE001 # would reach the pipeline
             internal_error("filing a span")
 
-
-def records_of(log: RunLog) -> list[SpanRecord]:
-    """Give every record of a run: its own spans from the log, and the foreign ones that started inside it."""
-    return [*log.records(), *(from_readable(span) for span in tuple(log.foreign))]
+    def _elsewhere(self, span: ReadableSpan) -> RunLog:
+        """Give the log for a span of a run that another process began, or that was let go of."""
+        record = from_readable(span)
+        run_id = record.attributes.get(semconv.RUN_ID)
+        return self._joined(run_id if isinstance(run_id, str) else "", record.trace_id)
 
 
 def is_ours(span: ReadableSpan) -> bool:
@@ -118,10 +102,8 @@ def _ambient_marks() -> dict[str, str] | None:
     place = scope.current()
     if place is None or not place.trace.recording:
         return None
-    marks = {semconv.RUN_ID: place.trace.trace_id}
-    if isinstance(place, Stage):
-        marks[semconv.STAGE_SPAN_ID] = place.span_id
-    return marks
+    marks = {semconv.RUN_ID: place.trace.trace_id, semconv.STAGE_SPAN_ID: place.stage_span_id}
+    return {key: value for key, value in marks.items() if value}
 
 
 def _parent_marks(parent_context: Context | None) -> dict[str, str] | None:

@@ -67,3 +67,6 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     row: str | None = None
     """"saved", or "queued: <why>" where the database will be tried again; None if the row was refused."""
     row_error: str | None = None
+    settled: bool = False
+    """Whether nothing is left to be done: the file is safe, and the row is in its database, or in the outbox, or refused
+    for good."""

@@ -1,11 +1,13 @@
 """The run log: everything that one process records of one run, as immutable encoded entries, and their fold to spans.
 
 An entry is one line of JSON: an array that begins with its kind. The line is encoded once, inside the call that records
-it; the live view and the trace document are folds of the same lines.
+it; the live view, the trace document and the crash journal are made of the same lines.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 import orjson
@@ -15,13 +17,18 @@ from ire_otel.semconv import SCOPE
 from ire_otel.values import well_formed
 
 FORMAT_VERSION = 1
+_SHORT = 4096
+"""Bytes; prompts and evidence are longer."""
 
 
 class Header(msgspec.Struct, frozen=True, array_like=True, tag="log"):
     """First entry of a log: where the entries come from."""
 
     version: int
-    run_id: str
+    run_id: str | None
+    """None in a process that knows only the OpenTelemetry trace that it is part of."""
+    trace_id: str
+    """The OpenTelemetry trace."""
     process: str
     resource: dict[str, Any]
 
@@ -63,7 +70,27 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     description: str | None = None
 
 
-Entry = Header | Start | Set | Event | End
+class Foreign(msgspec.Struct, frozen=True, array_like=True, tag="span"):
+    """A span of somebody else's, which started inside the run, ended."""
+
+    record: SpanRecord
+
+
+class Sealed(msgspec.Struct, frozen=True, array_like=True, tag="sealed"):
+    """Everything before this entry is in file and row."""
+
+    time_ns: int
+
+
+class Terminated(msgspec.Struct, frozen=True, array_like=True, tag="terminated"):
+    """A signal is about to end the process."""
+
+    signal: str
+    time_ns: int
+
+
+SpanEntry = Set | Event | End
+Entry = Header | Start | SpanEntry | Foreign | Sealed | Terminated
 
 _decoder = msgspec.json.Decoder(Entry)
 
@@ -81,40 +108,125 @@ def mended(attributes: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class RunLog:
-    """The entries of one run in one process, by span, in memory.
+class Sink(Protocol):
+    """Where a log's lines go besides memory: the crash journal."""
 
-    Appending is one `list.append`, so threads need no lock; entries of one span are kept in the order of their calls.
+    broken: bool
+    """Whether a line is missing from it."""
+
+    def write(self, line: bytes) -> bool:
+        """Take a line; False where it takes no more, and another must. Never raises."""
+        ...
+
+    def read(self) -> bytes:
+        """Give every line that was taken."""
+        ...
+
+    def sync(self) -> None:
+        """Make what was taken survive the machine. Raises OSError."""
+        ...
+
+
+class RunLog:
+    """The entries of one run in one process, by span.
+
+    Appending is one `list.append` and one store into the journal; entries of one span keep the order of their calls.
     """
 
-    __slots__ = ("foreign", "header", "run_id", "spans")
+    __slots__ = ("foreign", "header", "in_memory", "journal", "run_id", "spans", "successor", "synced", "trace_id")
 
-    def __init__(self, run_id: str, process: str, resource: Mapping[str, Any]) -> None:
-        """Begin the log of a run; `resource` describes the process (OpenTelemetry resource attributes)."""
+    def __init__(  # a log is begun in one place, with everything that it needs
+        self,
+        run_id: str,
+        process: str,
+        resource: Mapping[str, Any],
+        *,
+        trace_id: str = "",
+        journal: Sink | None = None,
+        successor: Callable[[], RunLog] | None = None,
+        synced: bool = False,
+    ) -> None:
+        """Begin the log of a run.
+
+        run_id: the run's; empty in a process that knows only the OpenTelemetry trace.
+        resource: describes the process (OpenTelemetry resource attributes).
+        successor: gives the log that takes what comes after this one's journal was released.
+        synced: whether the journal is written to the disk where a span ends, so that it survives the machine.
+        """
+        self.synced = synced
+        self.successor = successor
         self.run_id = run_id
-        self.header = encode("log", FORMAT_VERSION, run_id, process, dict(resource))
+        self.trace_id = trace_id
+        self.header = encode("log", FORMAT_VERSION, run_id or None, trace_id, process, dict(resource))
         self.spans: dict[str, list[bytes]] = {}
-        self.foreign: list[Any] = []
-        """Ended spans of others that started inside the run, as the SDK gave them."""
+        self.foreign: list[SpanRecord] = []
+        """Ended spans of others that started inside the run."""
+        self.in_memory = True
+        """Whether every entry is in memory; else the journal has them all."""
+        self.journal = journal
+        if journal is not None:
+            journal.write(self.header)
 
     def begin(self, span_id: str, line: bytes) -> list[bytes]:
         """File a span's first entry; the list that is returned takes the later ones."""
-        lines = [line]
+        lines: list[bytes] = []
         self.spans[span_id] = lines
+        self.put(lines, line)
         return lines
 
+    def put(self, lines: list[bytes], line: bytes) -> None:
+        """File a later entry of the span that `lines` are of."""
+        lines.append(line)
+        if self.journal is not None and not self.journal.write(line):
+            self._pass_on(line)
+
+    def _pass_on(self, line: bytes) -> None:
+        """File a line that came after this log was let go of: its spans are known to the document, or to a parent."""
+        if self.successor is not None:
+            self.successor().put([], line)
+
+    def span_ended(self) -> None:
+        """Learn that a span ended. Raises OSError."""
+        if self.synced and self.journal is not None:
+            self.journal.sync()
+
+    def add_foreign(self, record: SpanRecord) -> None:
+        """File an ended span of somebody else's."""
+        self.foreign.append(record)
+        if self.journal is not None:
+            line = msgspec.json.encode(Foreign(record)) + b"\n"
+            if not self.journal.write(line):
+                self._pass_on(line)
+
     def records(self) -> list[SpanRecord]:
-        """Fold what is logged so far, foreign spans left out."""
-        return fold([self.header, *(line for lines in tuple(self.spans.values()) for line in tuple(lines))])
+        """Fold what is logged so far."""
+        if not self.in_memory and self.journal is not None:
+            return fold_entries(read_entries(self.journal.read())[0])
+        lines = [self.header, *(line for lines in tuple(self.spans.values()) for line in tuple(lines))]
+        return [*fold(lines), *tuple(self.foreign)]
+
+    def steps(self) -> list[bytes]:
+        """Give the entries that tell how far the run is: starts, ends and short attributes."""
+        lines = (line for lines in tuple(self.spans.values()) for line in tuple(lines))
+        return [self.header, *(line for line in lines if len(line) < _SHORT and not line.startswith(b'["event"'))]
 
     def record(self, span_id: str) -> SpanRecord | None:
-        """Fold one span; None if it is not in this log."""
+        """Fold one span; None if it is not in memory."""
         lines = self.spans.get(span_id)
         return fold([self.header, *lines])[0] if lines else None
 
+    def spill(self) -> bool:
+        """Forget what the journal holds too; False where it does not hold everything."""
+        if self.journal is None or self.journal.broken:
+            return False
+        self.in_memory = False
+        self.spans.clear()
+        self.foreign.clear()
+        return True
+
     @property
     def size(self) -> int:
-        """Bytes of all entries."""
+        """Bytes of all entries in memory; foreign spans left out."""
         return sum(len(line) for lines in tuple(self.spans.values()) for line in tuple(lines))
 
 
@@ -124,17 +236,39 @@ def fold(lines: Sequence[bytes]) -> list[SpanRecord]:
 
 
 def fold_entries(entries: Iterable[Entry]) -> list[SpanRecord]:
-    """Turn entries into one record a span. An entry of a span whose start is not there is left out."""
+    """Turn entries into one record a span. A span whose start is not there is left out."""
     resource: dict[str, Any] = {}
-    spans: dict[str, _Unfolded] = {}
+    starts: dict[str, Start] = {}
+    later: dict[str, list[SpanEntry]] = {}
+    foreign: list[SpanRecord] = []
     for entry in entries:
-        if isinstance(entry, Header):
-            resource = entry.resource
+        if isinstance(entry, SpanEntry):
+            later.setdefault(entry.span_id, []).append(entry)
         elif isinstance(entry, Start):
-            spans[entry.span_id] = _Unfolded(entry)
-        elif entry.span_id in spans:
-            spans[entry.span_id].add(entry)
-    return [span.record(resource) for span in spans.values()]
+            starts[entry.span_id] = entry
+        elif isinstance(entry, Header):
+            resource = entry.resource
+        elif isinstance(entry, Foreign):
+            foreign.append(entry.record)
+    own = [_Unfolded(start, later.get(span_id, ())).record(resource) for span_id, start in starts.items()]
+    return [*own, *foreign]
+
+
+def read_entries(content: bytes) -> tuple[list[Entry], int]:
+    """Read the entries of a journal, and count the lines that are none: torn, cut short, or written over."""
+    try:
+        return _decoder.decode_lines(content), 0
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        pass
+    entries: list[Entry] = []
+    damaged = 0
+    for line in content.split(b"\n"):
+        try:
+            if line.strip(b"\0"):
+                entries.append(_decoder.decode(line))
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            damaged += 1
+    return entries, damaged
 
 
 class _Unfolded:
@@ -142,19 +276,18 @@ class _Unfolded:
 
     __slots__ = ("attributes", "end", "events", "start")
 
-    def __init__(self, start: Start) -> None:
+    def __init__(self, start: Start, later: Iterable[SpanEntry]) -> None:
         self.start = start
         self.attributes = dict(start.attributes)
         self.events: list[EventRecord] = []
         self.end: End | None = None
-
-    def add(self, entry: Set | Event | End) -> None:
-        if isinstance(entry, Event):
-            self.events.append(EventRecord(name=entry.name, time_ns=entry.time_ns, attributes=entry.attributes))
-        elif isinstance(entry, Set):
-            self.attributes.update(entry.attributes)
-        else:
-            self.end = entry
+        for entry in later:
+            if isinstance(entry, Event):
+                self.events.append(EventRecord(name=entry.name, time_ns=entry.time_ns, attributes=entry.attributes))
+            elif isinstance(entry, Set):
+                self.attributes.update(entry.attributes)
+            else:
+                self.end = entry
 
     def record(self, resource: Mapping[str, Any]) -> SpanRecord:
         start, end = self.start, self.end

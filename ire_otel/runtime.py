@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import atexit
 import difflib
+import os
+import sys
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import Future
@@ -16,11 +19,13 @@ from opentelemetry.trace import Tracer
 
 from ire_otel import forwarding, processor, semconv, settings
 from ire_otel.errors import ConfigurationError
+from ire_otel.journals import RunJournals
 from ire_otel.processor import RunProcessor
 from ire_otel.recording import host
 from ire_otel.recording.guard import logger, warn_once
 from ire_otel.recording.process import Clock, anchored_clock
 from ire_otel.settings import Settings
+from ire_otel.signals import EndingSignals
 from ire_otel.worker import RecordExporter, Worker
 
 if TYPE_CHECKING:
@@ -37,6 +42,10 @@ OWN_EXPORTER: Final = "ire"
 NO_EXPORTER: Final = "none"
 _PATIENCE: Final = 3600.0
 """Seconds that a shutdown without a limit waits."""
+_BEFORE_OTHERS: Final = 100
+"""When, among what multiprocessing does at the end of a child: before queues and pools are taken down."""
+_START_AFTER: Final = 2.0
+"""Seconds after the first run began until the background work does, where nobody configured."""
 _POLL: Final = 0.002
 """Seconds between two looks at runs that other threads are ending."""
 UNLIMITED: Final = SpanLimits(
@@ -62,17 +71,24 @@ class Runtime:
         self._enabled = chosen.enabled and not settings.tracing_switched_off()
         found = {name: _exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
         own = found.pop(OWN_EXPORTER, None)
-        self._worker = None if own is None else Worker(lambda: _research_exporter(own, chosen, steps))
-        self.processor = RunProcessor(self.late, chosen.settle_after)
         self._open: dict[str, Trace] = {}
+        self._journals = RunJournals(chosen, self.resource, lambda: tuple(self._open.values()))
+        self.processor = RunProcessor(self.late, self._journals.joined)
+        self._journals.forgotten = self.processor.forget
+        self._worker = (
+            None if own is None else Worker(lambda: _research_exporter(own, chosen, steps), self._journals, chosen.state_dir)
+        )
         self._others = found
         self._forwarding: list[SpanProcessor] = []
         self._tracer: Tracer | None = None
         self._provider: TracerProvider | None = None
         self.private = False
         self.foreign_spans: str | None = None
+        self._signals = EndingSignals(self._journals.terminated)
         if self._enabled:
             self._attach(*_provider(provider, may_set_global=may_set_global))
+            self._signals.install()
+        leave_with_multiprocessing()
 
     def _attach(self, provider: TracerProvider, private: bool) -> None:  # noqa: FBT001 # from one function's pair
         self._provider, self.private = provider, private
@@ -108,6 +124,19 @@ class Runtime:
         """Give the resource attributes of the provider."""
         return {} if self._provider is None else dict(self._provider.resource.attributes)
 
+    def log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give the log of a new run."""
+        return self._journals.log(run_id, trace_id)
+
+    def joined_log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give the log of this process's part in a run that another began."""
+        return self._journals.joined(run_id, trace_id)
+
+    def open_run(self, run_id: str) -> Trace | None:
+        """Give a run that this process has open."""
+        trace = self._open.get(run_id)
+        return trace if trace is not None and trace.owned else None
+
     def opened(self, trace: Trace) -> None:
         """Learn that a run began."""
         self._open[trace.trace_id] = trace
@@ -115,19 +144,31 @@ class Runtime:
 
     def closed(self, log: RunLog) -> Future[ExportOutcome | None]:
         """Take a finished run to the worker."""
-        self.processor.sealed(log)
+        self.processor.ended(log)
         outcome: Future[ExportOutcome | None] = Future()
         if self._worker is not None:
             outcome = self._worker.submit(log)
         else:
             outcome.set_result(None)
+            self._journals.settled(log)
         self._open.pop(log.run_id, None)  # only now: shutdown waits for runs that another thread is ending
         return outcome
+
+    def begin_anew(self) -> None:
+        """In a forked child: leave the parent's runs to the parent."""
+        self._open.clear()
+        self.processor.begin_anew()
+        self._journals.begin_anew()
 
     def late(self, log: RunLog) -> None:
         """Take a finished run to the worker again."""
         if self._worker is not None:
             self._worker.late(log)
+
+    def start(self) -> None:
+        """Begin in the background: recover what processes left that died, keep the rows of open runs fresh."""
+        if self._worker is not None and self._enabled:
+            self._worker.start()
 
     def flush(self, timeout: float | None) -> bool:
         """Write what is finished and send what is queued."""
@@ -137,6 +178,7 @@ class Runtime:
 
     def shutdown(self, timeout: float | None) -> bool:
         """End open runs as incomplete, write and send everything, and stop."""
+        self._signals.remove()
         for trace in reversed(tuple(self._open.values())):
             trace.end_run(unmarked="incomplete")
         deadline = time.monotonic() + (_PATIENCE if timeout is None else timeout)
@@ -144,7 +186,9 @@ class Runtime:
             time.sleep(_POLL)
         left_over = 0 if self._worker is None else self._worker.stop(max(0.0, deadline - time.monotonic()))
         if left_over:
-            logger.error("%d finished runs were not written in time; raise shutdown_timeout", left_over)
+            kept = "their journals stay, and the next start writes them" if self._journals.kept else "they are lost"
+            logger.error("%d finished runs could not be written in time; %s", left_over, kept)
+        self._journals.close(settled=not left_over)
         self._detach_forwarding()
         processor.detach(self.processor)
         return not left_over
@@ -167,6 +211,7 @@ def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[
         made = Runtime(chosen, tuple(steps), tracer_provider, may_set_global=True)
         shutdown(chosen.shutdown_timeout)
         host.install(made)
+        made.start()
 
 
 def configure_at_first_run() -> Runtime:
@@ -175,10 +220,15 @@ def configure_at_first_run() -> Runtime:
     for problem in problems:
         logger.error("%s; ire-otel goes on without it", problem)
     try:
-        return Runtime(chosen, (), None, may_set_global=False)
+        made = Runtime(chosen, (), None, may_set_global=False)
     except ConfigurationError as error:
         logger.error("%s; ire-otel goes on with its own exporter only", error)  # one line, no traceback
-        return Runtime(settings.with_exporters(chosen, (OWN_EXPORTER,)), (), None, may_set_global=False)
+        made = Runtime(settings.with_exporters(chosen, (OWN_EXPORTER,)), (), None, may_set_global=False)
+    # Not at once: it would import the exporter while the first run is under way.
+    starting = threading.Timer(_START_AFTER, made.start)
+    starting.daemon = True
+    starting.start()
+    return made
 
 
 def flush(timeout: float | None = None) -> bool:
@@ -198,7 +248,27 @@ def shutdown(timeout: float | None = None) -> bool:
         return current.shutdown(limit)
 
 
+def leave_with_multiprocessing() -> None:
+    """See to it that a child of multiprocessing shuts down, too: it ends without the interpreter's own exit."""
+    util = sys.modules.get("multiprocessing.util")
+    process = sys.modules.get("multiprocessing.process")
+    if util is not None and process is not None and process.parent_process() is not None:
+        util.Finalize(None, shutdown, exitpriority=_BEFORE_OTHERS)
+
+
+def _after_fork() -> None:
+    """In a forked child: nothing of the parent's may be touched, and what the child records is its own."""
+    current = host.installed()
+    if isinstance(current, Runtime):
+        current.begin_anew()
+    util = sys.modules.get("multiprocessing.util")
+    if util is not None:
+        # It forgets what was registered before, and calls this once it has.
+        util.register_after_fork(_after_fork, lambda _: leave_with_multiprocessing())
+
+
 atexit.register(shutdown)
+os.register_at_fork(after_in_child=_after_fork)
 
 
 def _research_exporter(entry_point: EntryPoint, chosen: Settings, steps: Sequence[Step]) -> RecordExporter:

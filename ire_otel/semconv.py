@@ -26,9 +26,11 @@ RUN_OUTPUT_TYPE: Final = "ire.run.output_type"
 RUN_OVERHEAD_MS: Final = "ire.run.overhead_ms"
 RUN_FOREIGN_SPANS: Final = "ire.run.foreign_spans"
 """`sampled` where a sampler of the application may have kept spans of others out of the run."""
+RUN_RECOVERED: Final = "ire.run.recovered"
+"""True where the run was read from the journal of a process that died."""
 SCHEMA: Final = "ire.schema_version"
 PROCESS: Final = "ire.process"
-"""Id of the process that recorded a span; on an event only where it differs from its span's."""
+"""Id of the process that recorded a span."""
 
 # Stage span
 STAGE_NAME: Final = "ire.stage.name"
@@ -84,6 +86,8 @@ CHILD_OUTPUT_TYPE: Final = "ire.child.output_type"
 CHILD_PATH: Final = "ire.child.path"
 STAGE_FACTS_EVENT_PREFIX: Final = "stage: "
 """A stage that is not open has its facts (`ire.stage.*`, `ire.evidence.*`, `ire.gate.*`) in a run span's event."""
+RUN_FACTS_EVENT: Final = "run: facts"
+"""Facts of the run (`ire.run.*`) that another process than the run's own learnt."""
 
 # Across processes, as baggage
 BAGGAGE_RUN: Final = "ire.run"

@@ -37,7 +37,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     brain_dir: Path = Path("brain")
     """Folder of all projects, reports and trace files; relative to the working directory."""
     state_dir: Path | None = None
-    """Folder for what is not finished yet; default `_spool` in brain_dir."""
+    """Folder on a local disk for what is not finished yet; default `_spool` in brain_dir."""
+    durability: Literal["process", "disk", "off"] = "process"
+    """What the journal of a run survives: the death of the process, that of the machine as well, or nothing (`off`)."""
     database_url: str = ""
     """`sqlite:///<file>` or `postgresql://…`; default the file `traces.db` in brain_dir."""
     pooler: Literal["", "transaction"] = ""
@@ -145,6 +147,12 @@ def tracing_switched_off(environment: Mapping[str, str] | None = None) -> bool:
     return variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
+def carried_context(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the trace context that a process was started with, as OpenTelemetry's propagators read it."""
+    variables = os.environ if environment is None else environment
+    return {name: variables[name.upper()] for name in _CARRIED if name.upper() in variables}
+
+
 def raises_errors() -> bool:
     """Tell whether IRE_OTEL_RAISE asks for internal errors to be raised; needed before settings could be read."""
     return os.environ.get("IRE_OTEL_RAISE", "") in {"1", "true"}
@@ -203,4 +211,5 @@ def _path(kind: type, value: Any) -> Any:
 
 
 _TYPES: Final[dict[str, Any]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
+_CARRIED: Final = ("traceparent", "tracestate", "baggage")
 _LISTS: Final = ("exporters", "flag_policies")

@@ -65,9 +65,14 @@ class TraceBuffer:
             if everything or (trace.due is not None and trace.due <= now):
                 ready += trace.records
                 trace.due = None
-            if trace.changed < now - self._settle_after:
+            if trace.due is None and trace.changed < now - self._settle_after:
                 del self._traces[trace_id]
         return ready
+
+    def again(self, records: Iterable[SpanRecord], after: float) -> None:
+        """Make traces due once more, in `after` seconds: they could not be written."""
+        for trace_id in {record.trace_id for record in records} & self._traces.keys():
+            self._traces[trace_id].due = self._clock() + after
 
     def next_due(self) -> float | None:
         """Give the seconds until the next trace is due; None if none is waiting."""

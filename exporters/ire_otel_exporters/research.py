@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from ire_otel import assembly, processor, reader, report, settings
 from ire_otel.calibration.watch import FlagWatch
-from ire_otel.db.store import RunStore
-from ire_otel.errors import RowRefusedError, StoreError
+from ire_otel.errors import RowRefusedError
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.row import Row, row
 from ire_otel.sdk_spans import from_readable
 from ire_otel.steps import Step, apply
 from ire_otel_exporters import trace_file
 from ire_otel_exporters.grouping import TraceBuffer, split_by_run
+from ire_otel_exporters.rows import SAVED, RowWriter
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -28,6 +29,9 @@ if TYPE_CHECKING:
     from ire_otel.model import TraceDocument
 
 logger = logging.getLogger("ire_otel")
+
+RETRY: Final = 5.0
+"""Seconds after which what RunProcessor does not see to, and could not be written, is tried again."""
 
 
 class ResearchExporter(SpanExporter):
@@ -37,7 +41,7 @@ class ResearchExporter(SpanExporter):
         """Make one by hand, or by name: `OTEL_TRACES_EXPORTER=ire`. Nothing is opened before the first run."""
         self._settings = settings or _load_settings()
         self._steps = steps
-        self._store = RunStore(self._settings.database_url, self._settings.pooler)
+        self._rows = RowWriter(self._settings)
         self._flags = FlagWatch(self._settings)
         self._buffer = TraceBuffer(self._settings.grace_period, self._settings.settle_after)
         self._lock = threading.Lock()
@@ -69,18 +73,21 @@ class ResearchExporter(SpanExporter):
             if self._timer is not None:
                 self._timer.cancel()
         self._flags.close()
-        self._store.close()
+        self._rows.close()
 
     def _write_due(self, *, everything: bool = False) -> SpanExportResult:
         with self._lock:
-            outcomes = self.export_records(self._buffer.due(everything=everything), source="sdk")
-            self._wake_when_due()
+            records = self._buffer.due(everything=everything)
+            outcomes = self.export_records(records, source="sdk")
+            if not all(outcome.settled for outcome in outcomes):
+                self._buffer.again(records, RETRY)
+            self._wake_when_due(self.retry())
         failed = any(outcome.file_error or outcome.row_error for outcome in outcomes)
         return SpanExportResult.FAILURE if failed else SpanExportResult.SUCCESS
 
-    def _wake_when_due(self) -> None:
+    def _wake_when_due(self, rows_due: float | None) -> None:
         """Set a timer: a batch processor calls only when there are new spans, so the last run would wait for ever."""
-        wait = self._buffer.next_due()
+        wait = min((due for due in (self._buffer.next_due(), rows_due) if due is not None), default=None)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -98,11 +105,30 @@ class ResearchExporter(SpanExporter):
         """
         written = [self._write_file(run_id, run, source) for run_id, run in split_by_run(records).items()]
         rows = {made.run.trace_id: made for _, made in written if made is not None}
-        results = self._save(list(rows.values()))
+        results = self._rows.save(list(rows.values()))
+        self._flags.saved(made.run for made in rows.values() if results[made.run.trace_id].get("row") == SAVED)
+        outcomes = [msgspec.structs.replace(outcome, **results.get(outcome.trace_id, {})) for outcome, _ in written]
         return [
-            msgspec.structs.replace(outcome, **results[outcome.trace_id]) if outcome.trace_id in rows else outcome
-            for outcome, _ in written
+            msgspec.structs.replace(outcome, settled=outcome.settled and outcome.file_path is not None)
+            for outcome in outcomes
         ]
+
+    def export_live(self, runs: Sequence[tuple[str, Sequence[SpanRecord]]]) -> None:
+        """Write the rows of runs that go on, as far as they have got. `runs`: ids and spans, events left out."""
+        rows = []
+        for run_id, records in runs:
+            document = assembly.assemble(apply(self._steps, records), run_id=run_id, live=True)
+            with suppress(RowRefusedError):  # said when the run has ended
+                rows.append(row(document, None))
+        self._rows.save_live(rows)
+
+    def retry(self, *, now: bool = False) -> float | None:
+        """Write some rows that wait for their database; gives the seconds until the next time, None if none waits."""
+        return self._rows.retry(now=now)
+
+    def settle_unfinished(self, live: Collection[str]) -> int:
+        """Say of runs whose rows nobody has refreshed for long, and which are not `live`, that they were cut short."""
+        return self._rows.settle_unfinished(live)
 
     def _write_file(self, run_id: str, records: Sequence[SpanRecord], source: str) -> tuple[ExportOutcome, Row | None]:
         """Write a run's file; gives what became of it, and its row where it can have one."""
@@ -117,8 +143,7 @@ class ResearchExporter(SpanExporter):
             made = row(document, self._settings.location(path))
             document = _with_notes(document, made.notes)
         except RowRefusedError as refusal:
-            logger.error("the row of run %s is refused: %s", run_id, refusal)  # noqa: TRY400 # the cause is in the words
-            made, outcome = None, msgspec.structs.replace(outcome, row_error=str(refusal))
+            made, outcome = None, msgspec.structs.replace(outcome, **self._rows.refused(run_id, refusal))
         try:
             richer = self._write_newest(path, document, source)
         except OSError as error:
@@ -131,34 +156,13 @@ class ResearchExporter(SpanExporter):
     def _write_newest(self, path: Path, document: TraceDocument, source: str) -> TraceDocument | None:
         """Write a document, unless one made from more records stands there: that one is given then."""
         again = path.exists()
-        if not trace_file.write(path, assembly.encode(document), document.metadata.records):
+        data, synced = assembly.encode(document), self._settings.durability == "disk"
+        if not trace_file.write(path, data, document.metadata.records, synced=synced):
             return reader.decode(path.read_bytes(), str(path))
         # What came over the network must not choose which file of this machine changes.
         if self._settings.link_reports and source != "otlp":
             _link(document, again=again)
         return None
-
-    def _save(self, rows: list[Row]) -> dict[str, dict[str, str]]:
-        """Write rows; gives by trace_id what became of each, as fields of ExportOutcome."""
-        if not rows:
-            return {}
-        try:
-            refused: dict[str, RowRefusedError] = self._store.save(rows)
-        except StoreError as error:
-            logger.error("%s; %d rows are not written, their trace files are", error, len(rows))  # noqa: TRY400 # one line
-            return {made.run.trace_id: {"row_error": str(error)} for made in rows}
-        except Exception as error:
-            logger.exception("%d rows could not be written", len(rows))
-            return {made.run.trace_id: {"row_error": str(error)} for made in rows}
-        for trace_id, refusal in refused.items():
-            logger.error("the row of run %s is refused: %s", trace_id, refusal)
-        self._flags.saved(made.run for made in rows if made.run.trace_id not in refused)
-        return {
-            made.run.trace_id: {"row_error": str(refused[made.run.trace_id])}
-            if made.run.trace_id in refused
-            else {"row": "saved"}
-            for made in rows
-        }
 
 
 def _load_settings() -> settings.Settings:

@@ -1,21 +1,24 @@
 """The trace file: written whole or not at all."""
 
+import fcntl
 import os
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from ire_otel import reader
 from ire_otel.errors import TraceFileError
 
 
-def write(path: Path, data: bytes, records: int) -> bool:
+def write(path: Path, data: bytes, records: int, *, synced: bool = False) -> bool:
     """Write a trace document to `path`, unless one made from more records is there already; True if it was written.
 
-    Temporary file in the same folder, fsync, rename: a reader sees the old file or the new one, whatever happens.
-    Raises OSError.
+    synced: whether the file's name, too, is to survive the machine before this returns.
+
+    Temporary file in the same folder, fsync, rename: a reader sees the old file or the new one, whatever happens. Two
+    processes may write the same run. Raises OSError.
     """
-    if path.exists() and _records_in(path) > records:
-        return False
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
@@ -23,11 +26,29 @@ def write(path: Path, data: bytes, records: int) -> bool:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
-        temporary.replace(path)
+        with _folder(path.parent) as folder:
+            poorer = path.exists() and _records_in(path) > records
+            if not poorer:
+                temporary.replace(path)
+                if synced:
+                    os.fsync(folder)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-    return True
+    if poorer:
+        temporary.unlink(missing_ok=True)
+    return not poorer
+
+
+@contextmanager
+def _folder(path: Path) -> Iterator[int]:
+    """Hold a folder, so that nobody replaces a file between our look at it and our own replacing it."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def _records_in(path: Path) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
+from datetime import datetime
 from operator import attrgetter
 from threading import Lock
 from typing import Any, Final
@@ -29,6 +30,7 @@ _CHILDREN: Final[tuple[tuple[sa.Table, type[msgspec.Struct], str], ...]] = (
     (tables.trace_model_usage, ModelUsageRow, "model_usage"),
 )
 """Child table, the struct of its rows, and the field of Row that holds them."""
+_CUT_SHORT: Final = "its process has not been heard of, and left no journal on this machine"
 
 
 class RunStore:
@@ -58,6 +60,22 @@ class RunStore:
                 return {latest[0].run.trace_id: rejected}
             refused = {row.run.trace_id: self._write([row]) for row in latest}
         return {trace_id: error for trace_id, error in refused.items() if error is not None}
+
+    def settle_unfinished(self, before: datetime, live: Collection[str]) -> int:
+        """Say of runs that go on by their rows, not refreshed since `before` and not `live`, that they were cut short.
+
+        Gives how many there were. Raises StoreUnavailableError.
+        """
+        statement = (
+            sa.update(tables.traces)
+            .where(tables.traces.c.status == "in_progress", tables.traces.c.updated_at < before)
+            .where(tables.traces.c.trace_id.not_in(list(live)))
+            .values(status="incomplete", current_stage=None, error=_CUT_SHORT)
+        )
+        with wrapped(self.database):
+            ensure_current(self.database)
+            with engine(self.database).begin() as connection:
+                return connection.execute(statement).rowcount
 
     def close(self) -> None:
         """Close the connection; the next `save` opens another."""

@@ -50,6 +50,7 @@ traces = Table(
     Column("report_type", String(100)),
     Column("research_type", String(100)),
     Column("status", String(20), nullable=False, server_default="in_progress"),
+    Column("current_stage", String(100)),
     Column("error", Text),
     Column("quality_gate_passed", Boolean),
     Column("overall_quality_score", Float),

@@ -48,6 +48,8 @@ class TraceResult(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
     """Over all stages."""
     error: str | None
+    current_stage: str | None
+    """The stage that the run is in; None once it has ended."""
     trace_file_path: str | None
     """From the brain folder's own name on (`brain/projects/…`); None where the file could not be written."""
     report_file_path: str | None

@@ -9,7 +9,7 @@ from time import perf_counter_ns
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from ire_otel import semconv
-from ire_otel.recording import noop, scope
+from ire_otel.recording import joined, noop, scope
 from ire_otel.recording.calls import StageCalls, with_unknown
 from ire_otel.recording.component import caller, calling, name_of
 from ire_otel.recording.guard import internal_error, warn_once
@@ -132,7 +132,7 @@ def place_of(place: scope.Scope, stage_name: str | None) -> StageCalls:
     """Give the stage that a decision at `place` belongs to."""
     if stage_name is not None:
         return place.trace.stage_calls(stage_name)
-    return place if isinstance(place, Stage) else ClosedStage(place.trace, UNSTAGED, 1)
+    return place if isinstance(place, Stage | joined.JoinedPlace) else ClosedStage(place.trace, UNSTAGED, 1)
 
 
 def current_run() -> Trace | None:
@@ -144,6 +144,8 @@ def current_run() -> Trace | None:
 def current_stage() -> Stage | None:
     """Give the innermost stage that is open here, None outside a stage."""
     place = scope.current()
+    if isinstance(place, joined.JoinedPlace) and place.stage_span_id is not None:
+        return cast("Stage", place)  # all that can be said of a stage; who opened it ends it
     return place if isinstance(place, Stage) else None
 
 

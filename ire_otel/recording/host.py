@@ -47,6 +47,18 @@ class Host(Protocol):
         """Give the OpenTelemetry resource attributes of this process."""
         ...
 
+    def log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give the log of a new run; trace_id is OpenTelemetry's."""
+        ...
+
+    def joined_log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give the log of this process's part in a run that another began; run_id is empty where nobody says it."""
+        ...
+
+    def open_run(self, run_id: str) -> Trace | None:
+        """Give a run that this process has open."""
+        ...
+
     def opened(self, trace: Trace) -> None:
         """Learn that a run began: foreign spans stamped with its id belong to its log from now on."""
         ...

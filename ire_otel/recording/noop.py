@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry.context import Context, get_current
 
+from ire_otel.recording.process import identity
 from ire_otel.recording.scope import Scope, disabled_context, enter, leave
 from ire_otel.recording.span import Block
 
@@ -42,7 +43,8 @@ NOOP_STAGE: Final = NoOpStage()
 class NoOpTrace(Block):
     """A run that records nothing. While it is current, nothing inside it is recorded in a run around it either."""
 
-    __slots__ = ("before", "context", "enclosing", "ended")
+    __slots__ = ("before", "context", "enclosing", "ended", "process")
+    stage_span_id: str | None = None
     trace_id: str = "noop"
     span_id: str = "0000000000000000"
     status: RunStatus | str = "disabled"
@@ -60,6 +62,7 @@ class NoOpTrace(Block):
     def __init__(self, enclosing: Scope | None) -> None:
         """Make one for use inside `enclosing`."""
         self.ended = False
+        self.process = identity.id
         self.enclosing = enclosing
         self.before = get_current()
         self.context: Context = disabled_context(self)

@@ -17,7 +17,7 @@ from ire_otel.recording.guard import guarded, warn_once
 from ire_otel.recording.live import LiveView
 from ire_otel.recording.noop import NOOP_STAGE
 from ire_otel.recording.process import Clock, identity, next_seq
-from ire_otel.recording.scope import Scope, context_of, current, enter, leave
+from ire_otel.recording.scope import Scope, context_of, current, enter, leave, parent_context
 from ire_otel.recording.span import (
     Block,
     RecordedSpan,
@@ -27,7 +27,6 @@ from ire_otel.recording.span import (
     well_formed_attributes,
 )
 from ire_otel.recording.stage import ClosedStage, Stage
-from ire_otel.runlog import RunLog
 from ire_otel.values import attribute, dumps
 
 if TYPE_CHECKING:
@@ -38,6 +37,7 @@ if TYPE_CHECKING:
     from ire_otel.model import RunStatus
     from ire_otel.recording.host import Host
     from ire_otel.records import ExportOutcome
+    from ire_otel.runlog import RunLog
 
 UNSTAGED: Final = "run"
 """The stage of decisions that are taken in a run but in no stage."""
@@ -96,6 +96,7 @@ class Trace(RecordedSpan, LiveView, Block):
 
     about: dict[str, Any]
     clock: Clock
+    log: RunLog
     process: str
     project_name: str | None
     tracer: Tracer
@@ -112,7 +113,8 @@ class Trace(RecordedSpan, LiveView, Block):
         self._host = host
         self.before = get_current()
         self.enclosing: Scope | None = enclosing
-        self._start(parent, Context() if new_trace else self.before, _links(self.before) if new_trace else [])
+        around = self.before if enclosing is None else parent_context(enclosing, self.before)
+        self._start(parent, Context() if new_trace else around, _links(around) if new_trace else [])
         self.context = context_of(self, self.otel_span, self.trace_id, None)
         self.status: RunStatus = "in_progress"
         self.completed_ns: int | None = None
@@ -136,7 +138,7 @@ class Trace(RecordedSpan, LiveView, Block):
             semconv.PROCESS: self.process,
             semconv.PROJECT_NAME: self.project_name,
             semconv.RUN_FOREIGN_SPANS: self._host.foreign_spans,
-            semconv.RUN_PARENT_ID: parent.trace_id if parent else None,
+            semconv.RUN_PARENT_ID: (parent.trace_id or None) if parent else None,
             semconv.RUN_STATUS: "in_progress",
             semconv.SCHEMA: semconv.SCHEMA_VERSION,
             **self.about,
@@ -149,7 +151,7 @@ class Trace(RecordedSpan, LiveView, Block):
         super().__init__(otel_span, self.clock, start_ns, mirrored=mirrored)
         self.trace_id = f"trc_{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y%m%d}_{self.span_id}"
         otel_span.set_attribute(semconv.RUN_ID, self.trace_id)
-        self.log = RunLog(self.trace_id, self.process, self._host.resource())
+        self.log = self._host.log(self.trace_id, self.trace_id_hex)
         linked = [(format(link.context.trace_id, "032x"), format(link.context.span_id, "016x")) for link in links]
         self.begin(self.log, name, parent_span_id(around), {**given, semconv.RUN_ID: self.trace_id}, linked)
 
@@ -157,6 +159,11 @@ class Trace(RecordedSpan, LiveView, Block):
     def trace(self) -> Trace:
         """The run itself, as stages have theirs; no attribute, so that a run is no cycle for the collector to find."""
         return self
+
+    @property
+    def stage_span_id(self) -> str | None:
+        """None: a run is no stage."""
+        return None
 
     @property
     def recording(self) -> bool:
@@ -202,6 +209,12 @@ class Trace(RecordedSpan, LiveView, Block):
         super().event(name, attributes, time_ns)
         self.changed()
 
+    def elsewhere(self, name: str, attributes: dict[str, Any]) -> None:
+        """Record, in a forked child, what is said of a run that its parent has open."""
+        from ire_otel.recording.joined import note  # which builds on runs
+
+        note(self, None, self.context, name, attributes)
+
     def set(self, attributes: dict[str, Any]) -> None:
         """Set attributes of the run span."""
         super().set(attributes)
@@ -209,7 +222,7 @@ class Trace(RecordedSpan, LiveView, Block):
 
     def changed(self) -> None:
         """Learn that something was recorded; after the run's end, the document is written again for it."""
-        if self.ended:
+        if self.ended and self.owned:
             self._host.late(self.log)
 
     def put_stage_facts(self, stage: str, attributes: dict[str, Any]) -> None:
@@ -253,6 +266,10 @@ class Trace(RecordedSpan, LiveView, Block):
             if stage.name == stage_name:
                 return stage
         return ClosedStage(self, stage_name, self._attempts.get(stage_name, 1))
+
+    def open_stage(self, span_id: str | None) -> Stage | None:
+        """Give the open stage whose span that is."""
+        return self._open.get(span_id) if span_id is not None else None
 
     def stage_ended(self, stage: Stage) -> None:
         """Learn that a stage of this run has ended."""

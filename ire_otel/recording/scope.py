@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry import baggage, trace
 from opentelemetry.context import Context, attach, create_key, get_current, get_value, set_value
 
+from ire_otel.recording.process import identity
 from ire_otel.semconv import BAGGAGE_RUN, BAGGAGE_STAGE
 
 if TYPE_CHECKING:
@@ -39,6 +41,11 @@ class Scope(Protocol):
         ...
 
     @property
+    def stage_span_id(self) -> str | None:
+        """The id of the stage's span; None where this is no stage."""
+        ...
+
+    @property
     def context(self) -> Context:
         """The OpenTelemetry Context in which this scope and its span are current."""
         ...
@@ -49,9 +56,21 @@ class Scope(Protocol):
         ...
 
 
+_elsewhere: list[Callable[[Scope | None], Scope | None]] = []
+
+
+def look_elsewhere(find: Callable[[Scope | None], Scope | None]) -> None:
+    """Say what finds our place in a run that another process began; it is given what a fork left us, if anything."""
+    _elsewhere[:] = [find]
+
+
 def current() -> Scope | None:
     """Give the innermost run or stage that is open here."""
-    return innermost_open(get_value(_SCOPE))  # type: ignore[arg-type] # nobody else has the key
+    here: Scope | None = get_value(_SCOPE)  # type: ignore[assignment] # nobody else has the key
+    if here is None:
+        return _elsewhere[0](None)
+    found = innermost_open(here)
+    return found if found is None or found.trace.process is identity.id else _elsewhere[0](found)
 
 
 def within(context: Context) -> Scope | None:
@@ -76,8 +95,18 @@ def context_of(scope: Scope, span: trace.Span, run_id: str, stage_span_id: str |
 
 
 def parent_context(enclosing: Scope, now: Context) -> Context:
-    """Give the context whose span a new stage hangs under: the current one, if it belongs to `enclosing`."""
+    """Give the context whose span a new span hangs under: the current one, if it belongs to `enclosing`."""
     return now if get_value(_SCOPE, now) is enclosing else enclosing.context
+
+
+def _rebased(context: Context, around: Scope | None) -> Context:
+    """Give a context in which `around` is current, with its ids, or nobody's, as baggage."""
+    context = baggage.remove_baggage(BAGGAGE_STAGE, set_value(_SCOPE, around, context))
+    if around is None or not around.trace.recording:
+        return baggage.remove_baggage(BAGGAGE_RUN, context)
+    context = baggage.set_baggage(BAGGAGE_RUN, around.trace.trace_id, context)
+    stage = around.stage_span_id
+    return context if stage is None else baggage.set_baggage(BAGGAGE_STAGE, stage, context)
 
 
 def disabled_context(scope: Scope) -> Context:
@@ -101,7 +130,7 @@ def leave(scope: Scope) -> None:
         return
     around = innermost_open(scope.enclosing)
     if now is not scope.context:
-        attach(set_value(_SCOPE, around, now))  # the pipeline put something of its own on top: keep that
+        attach(_rebased(now, around))  # the pipeline put something of its own on top: keep that
     elif around is scope.enclosing:
         attach(scope.before)
     elif around is not None:

@@ -49,6 +49,7 @@ class RecordedSpan:
     __slots__ = (
         "_clock",
         "_lines",
+        "_log",
         "_process",
         "ended",
         "mirrored",
@@ -73,6 +74,7 @@ class RecordedSpan:
         self._clock = clock
         self._process = identity.id
         self._lines: list[bytes] = []
+        self._log: RunLog
 
     @property
     def owned(self) -> bool:
@@ -89,19 +91,24 @@ class RecordedSpan:
     ) -> None:
         """File the span's start in the log of its run."""
         entry = ("start", self.span_id, self.trace_id_hex, parent_span_id, name, self.start_ns, attributes, links)
+        self._log = log
         self._lines = log.begin(self.span_id, runlog.encode(*entry))
+
+    def elsewhere(self, name: str, attributes: dict[str, Any]) -> None:
+        """Record an event in a process that did not begin the span: a forked child writes to a log of its own."""
 
     def event(self, name: str, attributes: dict[str, Any], time_ns: int | None = None) -> None:
         """Record an event; `attributes` are attribute values, and become this span's."""
-        moment = self._clock() if time_ns is None else time_ns
         if self._process is not identity.id:
-            attributes[semconv.PROCESS] = identity.id
+            self.elsewhere(name, attributes)
+            return
+        moment = self._clock() if time_ns is None else time_ns
         try:
             line = runlog.encode("event", self.span_id, moment, name, attributes)
         except TypeError:
             name, attributes = safe_name(name), runlog.mended(attributes)
             line = runlog.encode("event", self.span_id, moment, name, attributes)
-        self._lines.append(line)
+        self._log.put(self._lines, line)
         if self.mirrored and not self.ended:
             self.otel_span.add_event(name, attributes, moment)
 
@@ -110,12 +117,15 @@ class RecordedSpan:
         given = {key: value for key, value in attributes.items() if value is not None}
         if not given:
             return
+        if self._process is not identity.id:
+            self.elsewhere(semconv.RUN_FACTS_EVENT, given)
+            return
         try:
             line = runlog.encode("set", self.span_id, given)
         except TypeError:
             given = runlog.mended(given)
             line = runlog.encode("set", self.span_id, given)
-        self._lines.append(line)
+        self._log.put(self._lines, line)
         if self.mirrored and not self.ended:
             self.otel_span.set_attributes(given)
 
@@ -136,7 +146,8 @@ class RecordedSpan:
     def end(self, status: Status, description: str | None, end_ns: int) -> None:
         """End the span. A second end moves the end in the log; the OpenTelemetry span is out of our hands by then."""
         text = None if description is None else well_formed(description)
-        self._lines.append(runlog.encode("end", self.span_id, end_ns, status, text))
+        self._log.put(self._lines, runlog.encode("end", self.span_id, end_ns, status, text))
+        self._log.span_ended()
         if self.ended:
             return
         self.ended = True

@@ -66,6 +66,17 @@ class Stage(RecordedSpan, StageCalls, Block):
         self.begin(run.log, span_name, parent_span_id(parent), given, [])
         self.context = context_of(self, otel_span, run.trace_id, self.span_id)
 
+    @property
+    def stage_span_id(self) -> str | None:
+        """The id of its span."""
+        return self.span_id
+
+    def elsewhere(self, name: str, attributes: dict[str, Any]) -> None:
+        """Record, in a forked child, what is said of a stage that its parent has open."""
+        from ire_otel.recording.joined import note  # which builds on stages
+
+        note(self.trace, self.span_id, self.context, name, {**attributes, semconv.STAGE_NAME: self.name})
+
     def put_event(self, name: str, attributes: dict[str, Any]) -> None:
         """Record an event on this stage's span, or on the run's once the stage has ended."""
         if self.ended:

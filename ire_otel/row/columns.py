@@ -37,6 +37,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     report_type: Text100 | None = None
     research_type: Text100 | None = None
     status: str = "in_progress"
+    current_stage: Text100 | None = None
+    """The stage entered last and not left, while the run goes on."""
     error: str | None = None
     quality_gate_passed: bool | None = None
     overall_quality_score: float | None = None

@@ -12,6 +12,8 @@ from opentelemetry.trace import NonRecordingSpan, NoOpTracer, SpanContext, Trace
 
 from ire_otel import assembly, reader
 from ire_otel.recording import scope
+from ire_otel.recording.process import identity
+from ire_otel.runlog import RunLog
 from ire_otel.settings import Settings
 
 if TYPE_CHECKING:
@@ -24,7 +26,6 @@ if TYPE_CHECKING:
     from ire_otel.recording.process import Clock
     from ire_otel.recording.run import Trace
     from ire_otel.records import ExportOutcome
-    from ire_otel.runlog import RunLog
 
 EPOCH: Final = datetime(2026, 1, 1, tzinfo=UTC)
 """When the first captured run begins."""
@@ -87,6 +88,18 @@ class CapturingHost:
     def resource(self) -> Mapping[str, Any]:
         """Describe no process: it would differ from machine to machine."""
         return {}
+
+    def log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give a log in memory."""
+        return RunLog(run_id, identity.id, self.resource(), trace_id=trace_id)
+
+    def joined_log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give a log that nobody looks at: the run is another process's."""
+        return self.log(run_id, trace_id)
+
+    def open_run(self, run_id: str) -> Trace | None:
+        """Give a run that has not ended."""
+        return self.open.get(run_id)
 
     def opened(self, trace: Trace) -> None:
         """Learn that a run began."""

@@ -1,0 +1,115 @@
+"""Arenas: memory-mapped files of equal slots, in which the journals of a process lie.
+
+A store into a mapped page needs no system call and is the kernel's at once, so it survives the death of the process. The
+space is reserved beforehand: a store into a sparse file on a full disk would kill the process with SIGBUS.
+"""
+
+from __future__ import annotations
+
+import errno
+import mmap
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+SLOT: Final = 64 * 1024
+"""Bytes of a slot."""
+SLOTS: Final = 64
+"""Slots of an arena."""
+SUFFIX: Final = ".arena"
+READY: Final = 16
+"""Slots that wait, touched beforehand, for the next runs."""
+_HEADER: Final = 128
+"""Bytes at the start of a slot whose erasure makes it a free one."""
+
+
+class Slot(msgspec.Struct, frozen=True, eq=False):
+    """One slot: the bytes from `start` on, SLOT of them, in a mapped file."""
+
+    map: mmap.mmap
+    start: int
+
+    def erase(self, used: int) -> None:
+        """Zero the first `used` bytes; the header goes first, so that a slot half erased is a free one."""
+        for begin, end in ((0, min(_HEADER, used)), (_HEADER, used)):
+            if begin < end:
+                self.map[self.start + begin : self.start + end] = bytes(end - begin)
+
+    def sync(self) -> None:
+        """Write the slot to the disk."""
+        self.map.flush(self.start, SLOT)
+
+
+class Arenas:
+    """The slots of one process, made as they are needed and used again and again. Any thread."""
+
+    def __init__(self, folder: Path) -> None:
+        """`folder` exists, or does when the first slot is taken."""
+        self._folder = folder
+        self._free: deque[Slot] = deque()
+        self._files: list[tuple[Path, list[Slot]]] = []
+        self._closed = False
+        self._lock = threading.Lock()
+
+    def take(self) -> Slot:
+        """Give a zeroed slot. Raises OSError where no file can be made for it."""
+        try:
+            return self._free.pop()  # the one used last: its pages are in memory
+        except IndexError:
+            self._add()
+            return self.take()
+
+    def give_back(self, slots: Sequence[Slot]) -> None:
+        """Take slots back, erased."""
+        self._free.extend(slots)
+
+    def prepare(self) -> None:
+        """See to it that slots wait, with their pages in memory, so that no run has to wait for one. Raises OSError."""
+        while len(self._free) < READY:
+            self._add(touched=True)
+
+    def close(self) -> None:
+        """Give no more slots, and cut off the disk space behind the last one in use."""
+        with self._lock:
+            self._closed = True
+            free = set(self._free)
+            self._free.clear()
+        for path, slots in self._files:
+            used = [slot.start + SLOT for slot in slots if slot not in free]
+            with suppress(OSError):
+                os.truncate(path, max(used, default=0))
+
+    def _add(self, *, touched: bool = False) -> None:
+        with self._lock:
+            if self._closed:
+                raise OSError(errno.ESHUTDOWN, "ire-otel was shut down")
+            path = self._folder / f"{len(self._files):04}{SUFFIX}"
+            whole = _mapped(path, SLOT * SLOTS)
+            slots = [Slot(whole, start) for start in range(0, SLOT * SLOTS, SLOT)]
+            self._files.append((path, slots))
+        ready, rest = slots[:READY], slots[READY:]
+        for slot in ready if touched else ():
+            slot.erase(SLOT)
+        self._free.extendleft(rest)
+        self._free.extend(reversed(ready))
+
+
+def _mapped(path: Path, size: int) -> mmap.mmap:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(handle, 0, size)
+        else:  # macOS
+            os.write(handle, bytes(size))
+        return mmap.mmap(handle, size)
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
+    finally:
+        os.close(handle)

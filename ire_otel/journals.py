@@ -1,0 +1,174 @@
+"""The journals of this process's runs, and what is done with them in the background on the worker's thread."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from ire_otel import runlog
+from ire_otel.journal.settled import SettledRuns
+from ire_otel.journal.spool import Spool
+from ire_otel.journal.writing import Journal
+from ire_otel.recording import joined
+from ire_otel.recording.guard import logger
+from ire_otel.recording.process import identity
+from ire_otel.recovery import Recovered, Recovery
+from ire_otel.runlog import RunLog
+
+if TYPE_CHECKING:
+    from ire_otel.chores import Chore
+    from ire_otel.recording.run import Trace
+    from ire_otel.settings import Settings
+    from ire_otel.worker import RecordExporter
+
+LIVE_AFTER: Final = 3.0
+"""Seconds that a run has to be open before it gets a row."""
+REFRESH: Final = 5.0
+"""Seconds between two looks at the rows of open runs."""
+QUIET: Final = 1.0
+"""Seconds between two looks at what this process recorded of other processes' runs."""
+RECOVER: Final = 60.0
+"""Seconds between two looks for what other processes left that died."""
+
+
+class RunJournals:
+    """Makes the logs of runs, each with its journal, and looks after them."""
+
+    def __init__(
+        self,
+        chosen: Settings,
+        resource: Callable[[], Mapping[str, Any]],
+        open_runs: Callable[[], Collection[Trace]],
+    ) -> None:
+        """resource: describes this process. open_runs: gives the runs that it has open."""
+        self._settings = chosen
+        self._resource = resource
+        self._open_runs = open_runs
+        self.kept = chosen.durability != "off"
+        """Whether what is not written when the process ends is written by the next."""
+        self.forgotten: Callable[[RunLog], None] = lambda _log: None
+        """Called with each run that is let go of."""
+        self.begin_anew(abandon=False)
+
+    def begin_anew(self, *, abandon: bool = True) -> None:
+        """Begin with nothing: at first, and in a forked child, where the old journals are the parent's."""
+        if abandon:
+            self._spool.abandon()
+        self._spool = Spool(self._settings.state_dir)
+        self._settled = SettledRuns(self._spool, self._settings.settle_after, self._forget)
+        self._joined: dict[str, RunLog] = {}
+        self._seen: dict[str, tuple[int, int]] = {}
+        self._rows: dict[str, tuple[int, float]] = {}
+        self._recovering: Iterator[Recovered] | None = None
+
+    def log(self, run_id: str, trace_id: str) -> RunLog:
+        """Give the log of a new run."""
+        journal = self._spool.journal() if self.kept else None
+        synced = self._settings.durability == "disk"
+        return self._log(run_id, trace_id, journal, synced=synced)
+
+    def joined(self, run_id: str, trace_id: str) -> RunLog:
+        """Give the log of this process's part in a run that another began, or that was let go of here."""
+        name = run_id or trace_id
+        known = self._joined.get(name)
+        if known is None:
+            # The journal is how it reaches the other process, so there is one whatever `durability` says.
+            self._spool.take_part(trace_id)
+            known = self._joined.setdefault(name, self._log(run_id, trace_id, self._spool.journal()))
+        return known
+
+    def _log(self, run_id: str, trace_id: str, journal: Journal | None, *, synced: bool = False) -> RunLog:
+        return RunLog(
+            run_id,
+            identity.id,
+            self._resource(),
+            trace_id=trace_id,
+            journal=journal,
+            successor=lambda: self.joined(run_id, trace_id),
+            synced=synced,
+        )
+
+    def settled(self, log: RunLog) -> None:
+        """Learn that file and row of a run are safe."""
+        self._settled.add(log)
+        self._settled.expire()
+
+    def terminated(self, signal: str) -> None:
+        """Note in the journals of all open runs that a signal is about to end the process. Waits for nothing."""
+        line = runlog.encode("terminated", signal, time.time_ns())
+        for trace in self._open_runs():
+            if trace.owned and trace.log.journal is not None:
+                trace.log.journal.write(line)
+
+    def close(self, *, settled: bool) -> None:
+        """Let go of the spool; settled: every finished run is safe."""
+        self._spool.close(settled=settled and not self._joined and not self._open_runs())
+
+    def chores(self, exporter: RecordExporter) -> Sequence[Chore]:
+        """Give what is to be done on the worker's thread."""
+        recovery = Recovery(self._settings, exporter)
+        return (
+            self._prepare,
+            lambda: self._refresh_rows(exporter),
+            lambda: self._settle_joined(recovery),
+            lambda: self._recover(recovery, exporter),
+        )
+
+    def _prepare(self) -> None:
+        if self.kept:
+            self._spool.prepare()
+        self._settled.expire()
+
+    def _refresh_rows(self, exporter: RecordExporter) -> float:
+        """Give runs that have been open for a while a row, and bring those up to date that have changed."""
+        now = time.time()
+        runs = []
+        for trace in self._open_runs():
+            if trace.owned and not trace.ended and now - trace.start_ns / 1e9 > LIVE_AFTER:
+                steps = trace.log.steps()
+                written, at = self._rows.get(trace.trace_id, (-1, 0.0))
+                if len(steps) != written or now - at > RECOVER:
+                    self._rows[trace.trace_id] = len(steps), now
+                    runs.append((trace.trace_id, runlog.fold(steps)))
+        self._rows = {trace_id: seen for trace_id, seen in self._rows.items() if now - seen[1] <= 2 * RECOVER}
+        if runs:
+            exporter.export_live(runs)
+        return REFRESH
+
+    def _settle_joined(self, recovery: Recovery) -> float | None:
+        """See to it that runs of other processes that have ended get what this one recorded of them."""
+        for name, log in tuple(self._joined.items()):
+            if not isinstance(log.journal, Journal):
+                del self._joined[name]
+                continue
+            position = log.journal.position
+            if self._seen.get(name) == position and not recovery.settle(log.trace_id, self._spool.folder).left:
+                self._leave(name, log, position)
+            self._seen[name] = position
+        return QUIET if self._joined else None
+
+    def _leave(self, name: str, log: RunLog, position: tuple[int, int]) -> None:
+        """Let go of a run of another process, unless something came just now."""
+        if isinstance(log.journal, Journal) and self._spool.release(log.journal, position):
+            del self._joined[name], self._seen[name]
+            joined.forget(log.run_id, log.trace_id)
+            if all(other.trace_id != log.trace_id for other in self._joined.values()):
+                self._spool.done_with(log.trace_id)
+
+    def _recover(self, recovery: Recovery, exporter: RecordExporter) -> float:
+        """Write the runs of processes that died, one trace a call, so that nobody's run has to wait."""
+        if self._recovering is None:
+            self._recovering = recovery.steps()
+        made = next(self._recovering, None)
+        if made is not None:
+            for outcome in made.runs:
+                logger.warning("run %s of a process that died is recovered", outcome.trace_id)
+            return 0.0
+        self._recovering = None
+        return RECOVER
+
+    def _forget(self, log: RunLog) -> None:
+        if isinstance(log.journal, Journal):
+            self._spool.release(log.journal)
+        self.forgotten(log)

@@ -1,0 +1,280 @@
+"""Recovery: what journals hold becomes files and rows, each run once, however often and by however many it is tried.
+
+The unit is the OpenTelemetry trace: its runs are assembled from the journals of all processes that took part in it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from ire_otel import runlog, semconv
+from ire_otel.assembly.selection import is_run_span, key, membership
+from ire_otel.errors import JournalVersionError
+from ire_otel.journal import spool
+from ire_otel.journal.reading import FoundLog, logs_in, trace_ids_in
+from ire_otel.records import ExportOutcome, SpanRecord
+from ire_otel.settings import Settings
+
+logger = logging.getLogger("ire_otel")
+
+LATE: Final = ".late.jsonl"
+"""Ends the name of the file, beside the trace file, of what came too late to be assembled."""
+UNCLAIMED: Final = "unclaimed"
+"""Folder in state_dir of what belongs to no run that this machine knows."""
+
+
+class Exporter(Protocol):
+    """What recovered runs are handed to."""
+
+    def export_records(self, records: Sequence[SpanRecord], source: str = "runlog") -> list[ExportOutcome]:
+        """Write every run that `records` hold; one outcome a run."""
+        ...
+
+
+class Recovered(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of one OpenTelemetry trace with journals of processes that died."""
+
+    otel_trace_id: str
+    processes: list[str]
+    """`<pid>-<id>` of those."""
+    runs: list[ExportOutcome] = []
+    """Runs that were written, or could not be. Empty in a dry run."""
+    run_ids: list[str] = []
+    """Runs that are, or would be, written."""
+    decisions: int = 0
+    """Decisions that were found in the journals."""
+    damaged: int = 0
+    """Lines that could not be read, left out."""
+    left: bool = False
+    """Whether something has to be tried again."""
+    problem: str | None = None
+
+
+class Found(msgspec.Struct, frozen=True, kw_only=True):
+    """What the journals hold of one OpenTelemetry trace."""
+
+    trace_id: str
+    logs: list[FoundLog]
+    dead: frozenset[Path]
+    """Folders of processes that died."""
+
+    def records(self) -> list[SpanRecord]:
+        """Give all spans; a run whose process died says so."""
+        return [
+            _as_of_the_dead(record, log) if log.folder in self.dead and not log.sealed else record
+            for log in self.logs
+            for record in log.records()
+        ]
+
+    def finished(self, records: Iterable[SpanRecord]) -> set[str]:
+        """Give the runs that will not go on: ended, or their process died."""
+        runs = [record for record in records if is_run_span(record)]
+        return {
+            str(run.attributes[semconv.RUN_ID])
+            for run in runs
+            if run.end_ns is not None or semconv.RUN_RECOVERED in run.attributes
+        }
+
+    def silent_for(self) -> float:
+        """Give the seconds since anybody recorded anything."""
+        times = [entry.time_ns for log in self.logs for entry in log.entries if isinstance(entry, _TIMED)]
+        return time.time() - max(times, default=0) / 1e9
+
+
+_RUN_ID: Final = re.compile(r"trc_\d{8}_[0-9a-f]{16}")
+_TIMED: Final = (runlog.Start, runlog.Event, runlog.End)
+
+
+def belonging(records: Sequence[SpanRecord], run_ids: Iterable[str]) -> list[SpanRecord]:
+    """Give those of `records` that belong to one of the runs: by their mark, else by their ancestors'."""
+    wanted = set(run_ids)
+    run_of = membership({key(record): record for record in records})
+    return [record for record in records if run_of[key(record)] in wanted]
+
+
+def shared_records(state_dir: Path, trace_ids: Iterable[str]) -> list[SpanRecord]:
+    """Give what processes have recorded so far in traces that another one began."""
+    return [
+        record
+        for trace_id in trace_ids
+        for folder in spool.participants(state_dir, trace_id)
+        for log in _logs(folder, trace_id)
+        for record in log.records()
+    ]
+
+
+def orphans(state_dir: Path) -> list[Path]:
+    """Give the folders of processes that died and left something that is not in file and row."""
+    return [
+        folder
+        for folder in spool.processes(state_dir)
+        if spool.settled_for(folder) is None and not spool.is_live(folder)
+    ]
+
+
+class Recovery:
+    """Brings the journals of processes that died into files and rows."""
+
+    def __init__(self, chosen: Settings, exporter: Exporter | None) -> None:
+        """exporter: None for a dry run."""
+        self._settings = chosen
+        self._exporter = exporter
+
+    def steps(self, on_total: Callable[[int], None] = lambda _total: None) -> Iterator[Recovered]:
+        """Recover one trace a step. on_total learns, before the first, how many there may be."""
+        folders = orphans(self._settings.state_dir)
+        work = {folder: self._unsealed(folder) for folder in folders}
+        on_total(sum(map(len, work.values())))
+        for folder, trace_ids in work.items():
+            yield from self._recover_folder(folder, trace_ids)
+        self._tidy()
+
+    def _recover_folder(self, folder: Path, trace_ids: Sequence[str]) -> Iterator[Recovered]:
+        with spool.claimed(folder) as ours:
+            if not ours:
+                return
+            left = False
+            for trace_id in trace_ids:
+                made = self.settle(trace_id, folder, dead=True)
+                left = left or made.left
+                yield made
+            if self._exporter is not None and not left:
+                spool.mark_settled(folder)
+                for trace_id in trace_ids:
+                    spool.done_with(self._settings.state_dir, trace_id, folder.name)
+
+    def settle(self, trace_id: str, own: Path, *, dead: bool = False) -> Recovered:
+        """Write the finished runs of a trace from everybody's journals, and see to what of `own` belongs to none.
+
+        own: the folder of this process, or that of one which died, held by us.
+        """
+        found = gather(self._settings.state_dir, trace_id, own if dead else None)
+        records = found.records()
+        finished = found.finished(records)
+        rootless = self._rootless(found, records)
+        made = Recovered(
+            otel_trace_id=trace_id,
+            processes=sorted(folder.name for folder in found.dead),
+            run_ids=sorted(finished | rootless),
+            decisions=sum(semconv.DECISION_TYPE in event.attributes for record in records for event in record.events),
+            damaged=sum(log.damaged for log in found.logs),
+        )
+        if self._exporter is None:
+            return made
+        outcomes = self._exporter.export_records(belonging(records, finished | rootless))
+        rest = [log for log in found.logs if log.folder == own and not log.sealed]
+        waiting = [log for log in rest if not self._has_its_place(log, found, records, finished | rootless)]
+        left = bool(waiting) or any(not outcome.settled for outcome in outcomes)
+        return msgspec.structs.replace(made, runs=outcomes, left=left)
+
+    def _rootless(self, found: Found, records: Sequence[SpanRecord]) -> set[str]:
+        """Give the runs whose own process nobody has heard of for so long that they are written without it."""
+        named = {log.run_id for log in found.logs if log.run_id is not None and not log.sealed}
+        absent = {run_id for run_id in named - _run_ids(records) if self._trace_file(run_id) is None}
+        return absent if found.silent_for() > self._settings.settle_after else set()
+
+    def _has_its_place(
+        self, log: FoundLog, found: Found, records: Sequence[SpanRecord], written: set[str]
+    ) -> bool:  # fmt: skip
+        """See to what of a log was not written with its run just now; False where it has to wait for that."""
+        run_of = membership({key(record): record for record in records})
+        runs = {run_of[key(record)] for record in log.records()} or {log.run_id}
+        missing = runs - written
+        for run_id in missing:
+            file = self._trace_file(run_id) if run_id is not None else None
+            if file is not None and run_id not in _run_ids(records):
+                _append(file.with_name(f"{file.stem}{LATE}"), log)
+            elif run_id is None and found.silent_for() > self._settings.settle_after:
+                _append(self._settings.state_dir / UNCLAIMED / f"{found.trace_id}.jsonl", log)
+            else:
+                return False
+        return True
+
+    def _trace_file(self, run_id: str) -> Path | None:
+        if not _RUN_ID.fullmatch(run_id):
+            return None  # it came from outside, and is going to be a path
+        return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
+
+    def _unsealed(self, folder: Path) -> list[str]:
+        try:
+            return [trace_id for trace_id, sealed in trace_ids_in(folder).items() if not sealed]
+        except (OSError, JournalVersionError) as error:
+            logger.error("%s; its runs stay there", error)  # noqa: TRY400 # the error says it all
+            return []
+
+    def _tidy(self) -> None:
+        """Take away the journals of processes that died whose runs have been safe for long enough."""
+        if self._exporter is None:
+            return
+        state_dir = self._settings.state_dir
+        for folder in spool.processes(state_dir):
+            settled_for = spool.settled_for(folder)
+            if settled_for is not None and settled_for > self._settings.settle_after:
+                with spool.claimed(folder) as ours:
+                    if ours and not _awaited(state_dir, folder):
+                        shutil.rmtree(folder, ignore_errors=True)
+        spool.remove_unfinished(state_dir)
+
+
+def gather(state_dir: Path, trace_id: str, claimed: Path | None = None) -> Found:
+    """Read every journal that holds something of a trace. claimed: the folder of a process that died, held by us."""
+    folders = [folder for folder in spool.processes(state_dir) if trace_id in _trace_ids(folder)]
+    dead = frozenset(folder for folder in folders if folder == claimed or not spool.is_live(folder))
+    logs = [log for folder in folders for log in _logs(folder, trace_id)]
+    return Found(trace_id=trace_id, logs=logs, dead=dead)
+
+
+def _as_of_the_dead(record: SpanRecord, log: FoundLog) -> SpanRecord:
+    """Say of a run that it was read from a journal, and what ended it."""
+    if not is_run_span(record) or record.attributes.get(semconv.RUN_ID) != log.run_id:
+        return record
+    facts: dict[str, object] = {semconv.RUN_RECOVERED: True}
+    if record.end_ns is None and semconv.RUN_ERROR not in record.attributes:
+        pid = log.folder.name.partition("-")[0]
+        facts[semconv.RUN_ERROR] = f"process {pid} was {f'ended by {log.terminated}' if log.terminated else 'killed'}"
+    return msgspec.structs.replace(record, attributes={**record.attributes, **facts})
+
+
+def _run_ids(records: Iterable[SpanRecord]) -> set[str]:
+    """Give the runs whose own spans are among the records."""
+    return {str(record.attributes[semconv.RUN_ID]) for record in records if is_run_span(record)}
+
+
+def _append(path: Path, log: FoundLog) -> None:
+    """Append what a log holds to a file, as lines of JSON, each line once."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    there = set(path.read_bytes().splitlines()) if path.exists() else set()
+    entries = log.entries if log.header is None else [log.header, *log.entries]
+    lines = [line for line in map(msgspec.json.encode, entries) if line not in there]
+    with path.open("ab") as file:
+        file.writelines(line + b"\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _logs(folder: Path, trace_id: str) -> list[FoundLog]:
+    try:
+        return logs_in(folder, trace_id)
+    except (OSError, JournalVersionError):
+        return []  # said where its folder is recovered
+
+
+def _trace_ids(folder: Path) -> Mapping[str, bool]:
+    try:
+        return trace_ids_in(folder)
+    except (OSError, JournalVersionError):
+        return {}
+
+
+def _awaited(state_dir: Path, folder: Path) -> bool:
+    """Tell whether another process still takes part in a trace of a folder."""
+    return any(spool.participants(state_dir, trace_id) for trace_id in _trace_ids(folder))
