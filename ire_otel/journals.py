@@ -159,13 +159,14 @@ class RunJournals:
     def _recover(self, recovery: Recovery, exporter: RecordExporter) -> float:
         """Write the runs of processes that died, one trace a call, so that nobody's run has to wait."""
         if self._recovering is None:
-            self._recovering = recovery.steps()
+            self._recovering = recovery.steps(recovery.pending())
         made = next(self._recovering, None)
         if made is not None:
             for outcome in made.runs:
                 logger.warning("run %s of a process that died is recovered", outcome.trace_id)
             return 0.0
         self._recovering = None
+        exporter.settle_unfinished(recovery.live_runs())
         return RECOVER
 
     def _forget(self, log: RunLog) -> None:

@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -20,7 +20,7 @@ from ire_otel import runlog, semconv
 from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
-from ire_otel.journal.reading import FoundLog, logs_in, trace_ids_in
+from ire_otel.journal.reading import FoundLog, Summary, cut_off_unused, logs_in, summaries
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.settings import Settings
 
@@ -128,15 +128,23 @@ class Recovery:
         """exporter: None for a dry run."""
         self._settings = chosen
         self._exporter = exporter
+        self.problems: list[str] = []
+        """Journals that could not be read."""
 
-    def steps(self, on_total: Callable[[int], None] = lambda _total: None) -> Iterator[Recovered]:
-        """Recover one trace a step. on_total learns, before the first, how many there may be."""
-        folders = orphans(self._settings.state_dir)
-        work = {folder: self._unsealed(folder) for folder in folders}
-        on_total(sum(map(len, work.values())))
-        for folder, trace_ids in work.items():
+    def pending(self) -> dict[Path, list[str]]:
+        """Give the traces that processes left which died, by their folders."""
+        return {folder: self._unsealed(folder) for folder in orphans(self._settings.state_dir)}
+
+    def steps(self, pending: Mapping[Path, Sequence[str]]) -> Iterator[Recovered]:
+        """Recover what is pending, one trace a step, and take away what nobody needs any more."""
+        for folder, trace_ids in pending.items():
             yield from self._recover_folder(folder, trace_ids)
         self._tidy()
+
+    def live_runs(self) -> set[str]:
+        """Give the runs that live processes have journals of."""
+        folders = [folder for folder in spool.processes(self._settings.state_dir) if spool.is_live(folder)]
+        return {log.run_id for folder in folders for log in _summaries(folder) if log.run_id is not None}
 
     def _recover_folder(self, folder: Path, trace_ids: Sequence[str]) -> Iterator[Recovered]:
         with spool.claimed(folder) as ours:
@@ -147,7 +155,8 @@ class Recovery:
                 made = self.settle(trace_id, folder, dead=True)
                 left = left or made.left
                 yield made
-            if self._exporter is not None and not left:
+            if self._exporter is not None and not left and not self.problems:
+                cut_off_unused(folder)
                 spool.mark_settled(folder)
                 for trace_id in trace_ids:
                     spool.done_with(self._settings.state_dir, trace_id, folder.name)
@@ -206,9 +215,11 @@ class Recovery:
 
     def _unsealed(self, folder: Path) -> list[str]:
         try:
-            return [trace_id for trace_id, sealed in trace_ids_in(folder).items() if not sealed]
+            return list(dict.fromkeys(log.trace_id for log in summaries(folder) if not log.sealed))
         except (OSError, JournalVersionError) as error:
-            logger.error("%s; its runs stay there", error)  # noqa: TRY400 # the error says it all
+            if str(error) not in self.problems:
+                logger.error("%s; its runs stay there", error)  # noqa: TRY400 # the error says it all
+                self.problems.append(str(error))
             return []
 
     def _tidy(self) -> None:
@@ -227,7 +238,11 @@ class Recovery:
 
 def gather(state_dir: Path, trace_id: str, claimed: Path | None = None) -> Found:
     """Read every journal that holds something of a trace. claimed: the folder of a process that died, held by us."""
-    folders = [folder for folder in spool.processes(state_dir) if trace_id in _trace_ids(folder)]
+    folders = [
+        folder
+        for folder in spool.processes(state_dir)
+        if any(log.trace_id == trace_id for log in _summaries(folder))
+    ]
     dead = frozenset(folder for folder in folders if folder == claimed or not spool.is_live(folder))
     logs = [log for folder in folders for log in _logs(folder, trace_id)]
     return Found(trace_id=trace_id, logs=logs, dead=dead)
@@ -268,13 +283,13 @@ def _logs(folder: Path, trace_id: str) -> list[FoundLog]:
         return []  # said where its folder is recovered
 
 
-def _trace_ids(folder: Path) -> Mapping[str, bool]:
+def _summaries(folder: Path) -> list[Summary]:
     try:
-        return trace_ids_in(folder)
+        return summaries(folder)
     except (OSError, JournalVersionError):
-        return {}
+        return []  # as above
 
 
 def _awaited(state_dir: Path, folder: Path) -> bool:
     """Tell whether another process still takes part in a trace of a folder."""
-    return any(spool.participants(state_dir, trace_id) for trace_id in _trace_ids(folder))
+    return any(spool.participants(state_dir, log.trace_id) for log in _summaries(folder))

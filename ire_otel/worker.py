@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -55,6 +55,10 @@ class RecordExporter(Protocol):
 
         Gives the seconds until the next time, None if no row waits.
         """
+        ...
+
+    def settle_unfinished(self, live: Collection[str]) -> int:
+        """Say of runs whose rows nobody has refreshed for long, and which are not `live`, that they were cut short."""
         ...
 
     def shutdown(self) -> None:

@@ -126,6 +126,11 @@ class ResearchExporter(SpanExporter):
         """Write some rows that wait for their database; gives the seconds until the next time, None if none waits."""
         return self._rows.retry(now=now)
 
+    @property
+    def why_rows_wait(self) -> str:
+        """What the database said when it failed last."""
+        return self._rows.why_down
+
     def settle_unfinished(self, live: Collection[str]) -> int:
         """Say of runs whose rows nobody has refreshed for long, and which are not `live`, that they were cut short."""
         return self._rows.settle_unfinished(live)

@@ -40,17 +40,18 @@ class RowWriter:
         self._draining: Iterator[Waiting] = iter(())
         self._pause = FIRST_PAUSE
         self._down_until = 0.0
-        self._why_down = ""
+        self.why_down = ""
+        """What the database said when it failed last."""
 
     def save(self, rows: Sequence[Row]) -> dict[str, Result]:
         """Write rows; gives by trace_id what became of each."""
         if not rows:
             return {}
         if time.monotonic() < self._down_until:
-            return {made.run.trace_id: self._queued(made, self._why_down) for made in rows}
+            return {made.run.trace_id: self._queued(made, self.why_down) for made in rows}
         refused = self._tried(rows)
         if refused is None:
-            return {made.run.trace_id: self._queued(made, self._why_down) for made in rows}
+            return {made.run.trace_id: self._queued(made, self.why_down) for made in rows}
         return {
             made.run.trace_id: self.refused(made.run.trace_id, refused[made.run.trace_id])
             if made.run.trace_id in refused
@@ -108,10 +109,10 @@ class RowWriter:
             refused = self._store.save(rows)
         except StoreError as error:
             logger.error("%s; rows wait for it, their runs are safe", error)  # noqa: TRY400 # one line
-            self._why_down = str(error)
+            self.why_down = str(error)
         except Exception as error:
             logger.exception("%d rows could not be written; they wait, their runs are safe", len(rows))
-            self._why_down = str(error)
+            self.why_down = str(error)
         else:
             self._pause, self._down_until = FIRST_PAUSE, 0.0
             for made in rows:

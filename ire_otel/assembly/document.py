@@ -29,6 +29,8 @@ _LEARNT_IN_INTAKE: Final = {
     "research_type": semconv.RUN_RESEARCH_TYPE,
 }
 
+_OUTCOME: Final = (semconv.RUN_STATUS, semconv.RUN_ERROR)
+
 
 def _generator() -> str:
     try:
@@ -55,6 +57,7 @@ def assemble(
     run_records = select(merge(records), run_id)
     events = sort_events(run_records)
     staged = stages(run_records, events)
+    run_records = _with_facts(run_records, events)
     attributes: Mapping[str, Any] = {} if run_records.run is None else run_records.run.attributes
     run = _run(run_records, staged, live=live)
     iterations = [json_object(placed.event.attributes[semconv.ITERATION]) or {} for placed in events.iterations]
@@ -85,9 +88,24 @@ def encode(document: TraceDocument) -> bytes:
         return compact + b"\n"
 
 
+def _with_facts(records: RunRecords, events: RunEvents) -> RunRecords:
+    """Add to the run what other processes learnt of it. Its own word counts more, but a failure anywhere is one."""
+    if records.run is None or not events.run_facts:
+        return records
+    facts: dict[str, Any] = {}
+    for placed in events.run_facts:
+        facts.update(placed.event.attributes)
+    failed = facts.get(semconv.RUN_STATUS) == "failed"
+    said = {key: value for key, value in facts.items() if failed or key != semconv.RUN_STATUS}
+    own = {key: value for key, value in records.run.attributes.items() if not (failed and key in _OUTCOME)}
+    run = msgspec.structs.replace(records.run, attributes={**said, **own})
+    return msgspec.structs.replace(records, run=run)
+
+
 def _run(records: RunRecords, staged: Mapping[str, StageTrace], *, live: bool) -> Run:
     span = records.run
-    start_ns = min(record.start_ns for record in (*records.own, *records.foreign)) if span is None else span.start_ns
+    every = (*records.own, *records.notes, *records.foreign)
+    start_ns = min(record.start_ns for record in every) if span is None else span.start_ns
     end_ns = None if span is None else span.end_ns
     attributes = {} if span is None else span.attributes
     learnt: dict[str, Any] = {name: _own_text(records, attribute) for name, attribute in _LEARNT_IN_INTAKE.items()}
@@ -176,7 +194,7 @@ def _children(events: Sequence[Placed]) -> list[ChildTrace]:
 
 
 def _metadata(records: RunRecords, events: RunEvents, source: str) -> Metadata:
-    every = (*records.own, *records.foreign)
+    every = (*records.own, *records.notes, *records.foreign)
     head = records.run or every[0]
     dropped = _dropped(records.own)
     return Metadata(
@@ -190,6 +208,7 @@ def _metadata(records: RunRecords, events: RunEvents, source: str) -> Metadata:
         records=sum(1 + len(span.events) for span in every),
         source=source,
         foreign_spans=_set(text(head.attributes.get(semconv.RUN_FOREIGN_SPANS))),
+        recovered=True if head.attributes.get(semconv.RUN_RECOVERED) is True else UNSET,
     )
 
 

@@ -33,6 +33,8 @@ class RunEvents(msgspec.Struct, kw_only=True):
     """What was said of a stage that was not open."""
     iterations: list[Placed] = []
     children: list[Placed] = []
+    run_facts: list[Placed] = []
+    """What other processes than the run's own learnt of the run."""
     warnings: list[str] = []
     """From spans and events, each once."""
 
@@ -40,14 +42,15 @@ class RunEvents(msgspec.Struct, kw_only=True):
 def sort_events(records: RunRecords) -> RunEvents:
     """Sort the events of a run into kinds. On foreign spans only decisions count."""
     found = RunEvents()
-    for span in records.own:
+    for span in (*records.own, *records.notes):
         for placed in _placed(span):
             kind = _kind(found, placed.event)
             if kind is not None:
                 kind.append(placed)
     for span in records.foreign:
         found.decisions += (placed for placed in _placed(span) if semconv.DECISION_TYPE in placed.event.attributes)
-    for kind in (found.decisions, found.scores, found.stage_facts, found.iterations, found.children):
+    kinds = (found.decisions, found.scores, found.stage_facts, found.iterations, found.children, found.run_facts)
+    for kind in kinds:
         kind.sort(key=attrgetter("order"))
     found.warnings = _warnings(records)
     return found
@@ -63,7 +66,10 @@ def _kind(found: RunEvents, event: EventRecord) -> list[Placed] | None:
         return found.iterations
     if semconv.CHILD_ID in attributes:
         return found.children
-    return found.stage_facts if semconv.STAGE_NAME in attributes else None
+    if event.name == semconv.RUN_FACTS_EVENT:
+        return found.run_facts
+    of_stage = semconv.STAGE_NAME in attributes or event.name.startswith(semconv.STAGE_FACTS_EVENT_PREFIX)
+    return found.stage_facts if of_stage else None
 
 
 def _placed(span: SpanRecord) -> Iterator[Placed]:
@@ -77,7 +83,7 @@ def _placed(span: SpanRecord) -> Iterator[Placed]:
 
 def _warnings(records: RunRecords) -> list[str]:
     timed: list[tuple[Order, str]] = []
-    for span in records.own:
+    for span in (*records.own, *records.notes):
         start: Order = (microseconds(span.start_ns), -1, span.span_id, span.start_ns, "")
         timed += ((start, warning) for warning in _texts(span.attributes.get(semconv.WARNING)))
         for placed in _placed(span) if any(semconv.WARNING in event.attributes for event in span.events) else ():

@@ -20,6 +20,8 @@ class RunRecords(msgspec.Struct, frozen=True, kw_only=True):
     """The run span; None where it never arrived."""
     stages: Sequence[SpanRecord]
     """By start, then span id."""
+    notes: Sequence[SpanRecord]
+    """What other processes than the run's own said of the run, or of its stages: a span of ours for each event."""
     foreign: Sequence[SpanRecord]
     """What other instrumentation recorded inside the run."""
     stage_by_id: Mapping[str, SpanRecord]
@@ -62,11 +64,13 @@ def select(spans: Sequence[SpanRecord], run_id: str | None) -> RunRecords:
     head = heads[0] if heads else None
     others = [span for span in members if span is not head]
     stages = tuple(span for span in others if semconv.STAGE_NAME in span.attributes)
+    rest = [span for span in others if semconv.STAGE_NAME not in span.attributes]
     return RunRecords(
         run_id=chosen,
         run=head,
         stages=stages,
-        foreign=tuple(span for span in others if semconv.STAGE_NAME not in span.attributes),
+        notes=tuple(span for span in rest if span.scope_name == semconv.SCOPE),
+        foreign=tuple(span for span in rest if span.scope_name != semconv.SCOPE),
         stage_by_id={stage.span_id: stage for stage in stages},
         by_key=by_key,
     )

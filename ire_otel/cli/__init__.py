@@ -11,6 +11,7 @@ from ire_otel.cli import calibrate, database, flags, query
 from ire_otel.cli.compare import compare
 from ire_otel.cli.demo import demo
 from ire_otel.cli.files import verify
+from ire_otel.cli.recover import recover
 from ire_otel.cli.review import flag, review
 from ire_otel.cli.runs import runs
 from ire_otel.cli.show import show
@@ -30,6 +31,7 @@ app.command()(compare)
 app.command()(flag)
 app.command()(review)
 app.command()(verify)
+app.command()(recover)
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(flags.app, name="flags")
 app.add_typer(database.app, name="db")

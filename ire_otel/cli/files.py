@@ -1,21 +1,15 @@
 """`ire-otel verify` and `ire-otel db reindex`: trace files against the database, and the database from the files."""
 
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Annotated, Final
 
 import typer
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ire_otel import brain_files
 from ire_otel.cli import database, terminal
+from ire_otel.cli.progress import progress
 from ire_otel.settings import Settings, load
 
-EVERY: Final = 5.0
-"""Seconds between two lines about how far it is, where no terminal shows a bar."""
 SHOWN: Final = 20
 """Rows without a file that are named one by one; `--json` names all."""
 
@@ -34,7 +28,7 @@ def reindex(
 
     settings = _settings(database_url)
     begun = time.monotonic()
-    with _progress("reindex", _count(settings)) as on_files:
+    with progress("reindex", _count(settings), "trace files") as on_files:
         done: Reindexed = fill(settings, force=force, on_files=on_files)
     if as_json:
         terminal.print_json(done)
@@ -65,7 +59,7 @@ def verify(
     settings = _settings(database_url)
     files, differences = _count(settings, project), 0
     named: list[Difference] = []
-    with _progress("verify", files) as on_files:
+    with progress("verify", files, "trace files") as on_files:
         for difference in compare(settings, project=project, on_files=on_files):
             differences += 1
             if as_json:
@@ -86,28 +80,3 @@ def _settings(database_url: str | None) -> Settings:
 
 def _count(settings: Settings, project: str | None = None) -> int:
     return sum(1 for _ in brain_files.trace_files(settings, project))
-
-
-@contextmanager
-def _progress(task: str, total: int) -> Iterator[Callable[[int], None]]:
-    """Tell on stderr how many trace files are done: by a bar on a terminal, by a line now and then elsewhere."""
-    if sys.stdout.isatty() and sys.stderr.isatty():
-        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-        with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-            shown = bar.add_task(task, total=total)
-            yield lambda files: bar.advance(shown, files)
-    else:
-        yield _lines(task, total)
-
-
-def _lines(task: str, total: int) -> Callable[[int], None]:
-    done, told = 0, time.monotonic()
-
-    def tell(files: int) -> None:
-        nonlocal done, told
-        done += files
-        if time.monotonic() - told > EVERY:
-            told = time.monotonic()
-            typer.echo(f"{task}: {done} of {total} trace files", err=True)
-
-    return tell

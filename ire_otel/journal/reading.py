@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
+import os
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -18,6 +21,18 @@ from ire_otel.records import SpanRecord
 _HEADER: Final = 200
 """Bytes in which a slot says what it is."""
 _HEADER_WORDS: Final = 4
+
+
+class Summary(msgspec.Struct, frozen=True, kw_only=True):
+    """One log, as far as its beginning and its end tell."""
+
+    run_id: str | None
+    trace_id: str
+    """The OpenTelemetry trace."""
+    sealed: bool
+    """Whether everything in it is in file and row."""
+    bytes: int
+    """Of disk space."""
 
 
 class FoundLog(msgspec.Struct, kw_only=True):
@@ -66,58 +81,108 @@ def logs_in(folder: Path, trace_id: str | None = None) -> list[FoundLog]:
 
     Raises OSError, and JournalVersionError.
     """
-    wanted = (trace_id or "").encode()
-    found = [_log(folder, key, parts) for key, parts in _parts(folder).items() if wanted in parts.get(0, b"")]
+    with _slots(folder) as logs:
+        wanted = (trace_id or "").encode()
+        named = {key: parts for key, parts in logs.items() if 0 not in parts or wanted in _first_line(parts[0])}
+        found = [_log(folder, key, parts) for key, parts in named.items()]
     if trace_id is not None:
         found = [log for log in found if log.trace_id == trace_id]
     return sorted((log for log in found if log.entries), key=lambda log: _first_time(log.entries))
 
 
-def trace_ids_in(folder: Path) -> dict[str, bool]:
-    """Give the OpenTelemetry traces that a folder has logs of, and whether all of these are sealed, the oldest first.
-
-    Raises OSError, and JournalVersionError.
-    """
-    sealed: dict[str, bool] = {}
-    for key, parts in _parts(folder).items():
-        first = _log(folder, key, {0: parts[0].partition(b"\n")[0]} if 0 in parts else parts)
-        trace_id = first.trace_id or _log(folder, key, parts).trace_id
-        if trace_id is not None:
-            last = parts[max(parts)].rpartition(b"\n")[0].rpartition(b"\n")[2]
-            sealed[trace_id] = sealed.get(trace_id, True) and last.startswith(b'["sealed"')
-    return sealed
-
-
-def _parts(folder: Path) -> dict[str, dict[int, bytes]]:
-    """Give the content of the slots in a folder, by log and part."""
-    slots: dict[str, dict[int, bytes]] = defaultdict(dict)
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        for key, index, content in _slots(path):
-            slots[key][index] = content
-    return slots
+def summaries(folder: Path) -> list[Summary]:
+    """Give what is in the folder of one process, without reading it all. Raises OSError, and JournalVersionError."""
+    found = []
+    with _slots(folder) as logs:
+        for key, parts in logs.items():
+            header = _header(folder, runlog.read_entries(_first_line(parts[0]))[0]) if 0 in parts else None
+            torn = _log(folder, key, parts) if header is None else None
+            trace_id = header.trace_id if header is not None else torn.trace_id if torn is not None else None
+            if trace_id is not None:
+                last = _content(parts[max(parts)]).rpartition(b"\n")[0].rpartition(b"\n")[2]
+                sealed = last.startswith(b'["sealed"')
+                run_id = header.run_id if header is not None else None
+                found.append(Summary(run_id=run_id, trace_id=trace_id, sealed=sealed, bytes=len(parts) * SLOT))
+    return found
 
 
-def _slots(path: Path) -> Iterator[tuple[str, int, bytes]]:
-    """Give the used slots of a file: log, part, content."""
-    try:
-        with path.open("rb") as file:
-            while data := file.read(SLOT):
-                words = data[:_HEADER].partition(b"\n")[0].split(b" ")
-                if len(words) == _HEADER_WORDS and words[0] == b"slot" and words[3].isdigit():
+def cut_off_unused(folder: Path) -> None:
+    """Give back the disk space behind the last used slot of each file. Raises OSError."""
+    for path in folder.glob(f"*{SUFFIX}"):
+        with _mapped(path) as whole:
+            used = [offset + SLOT for offset in range(0, len(whole), SLOT) if _words(whole, offset)]
+        os.truncate(path, max(used, default=0))
+
+
+Part = tuple[mmap.mmap, int]
+"""A slot: the mapped file, and where in it the slot begins."""
+
+
+@contextmanager
+def _slots(folder: Path) -> Iterator[dict[str, dict[int, Part]]]:
+    """Give the used slots in a folder, by log and part."""
+    logs: dict[str, dict[int, Part]] = defaultdict(dict)
+    with ExitStack() as stack:
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            whole = stack.enter_context(_mapped(path))
+            for offset in range(0, len(whole), SLOT):
+                words = _words(whole, offset)
+                if words:
                     _check(path, words[1], SLOT_VERSION)
-                    yield words[2].decode("utf-8", "replace"), int(words[3]), data.partition(b"\n")[2].rstrip(b"\0")
+                    logs[words[2].decode("utf-8", "replace")][int(words[3])] = whole, offset
+        yield logs
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[Any]:
+    """Map a file; one that is empty, or that its process has taken away in the meantime, is empty."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        return  # its process has ended, and tidied up, in the meantime
+        yield b""
+        return
+    try:
+        size = os.fstat(handle).st_size
+        whole = mmap.mmap(handle, size, prot=mmap.PROT_READ) if size else b""
+    finally:
+        os.close(handle)
+    try:
+        yield whole
+    finally:
+        if isinstance(whole, mmap.mmap):
+            whole.close()
 
 
-def _log(folder: Path, key: str, parts: dict[int, bytes]) -> FoundLog:
-    content = b"".join(parts[index] for index in sorted(parts))
+def _words(whole: mmap.mmap, offset: int) -> list[bytes]:
+    """Give what a slot says of itself; nothing where it is free, or its beginning torn."""
+    words = whole[offset : offset + _HEADER].partition(b"\n")[0].split(b" ")
+    return words if len(words) == _HEADER_WORDS and words[0] == b"slot" and words[3].isdigit() else []
+
+
+def _content(part: Part) -> bytes:
+    whole, offset = part
+    return whole[offset : offset + SLOT].partition(b"\n")[2].rstrip(b"\0")
+
+
+def _first_line(part: Part) -> bytes:
+    whole, offset = part
+    begin = whole.find(b"\n", offset) + 1
+    return whole[begin : max(begin, whole.find(b"\n", begin, offset + SLOT))]
+
+
+def _log(folder: Path, key: str, parts: dict[int, Part]) -> FoundLog:
+    content = b"".join(_content(parts[index]) for index in sorted(parts))
     entries, damaged = runlog.read_entries(content)
+    header = _header(folder, entries)
+    rest = [entry for entry in entries if not isinstance(entry, runlog.Header)]
+    return FoundLog(folder=folder, key=key, header=header, entries=rest, bytes=len(content), damaged=damaged)
+
+
+def _header(folder: Path, entries: Iterable[runlog.Entry]) -> runlog.Header | None:
     header = next((entry for entry in entries if isinstance(entry, runlog.Header)), None)
     if header is not None:
         _check(folder, b"%d" % header.version, runlog.FORMAT_VERSION)
-    rest = [entry for entry in entries if not isinstance(entry, runlog.Header)]
-    return FoundLog(folder=folder, key=key, header=header, entries=rest, bytes=len(content), damaged=damaged)
+    return header
 
 
 def _check(place: Path, version: bytes, known: int) -> None:

@@ -89,7 +89,8 @@ class Spool:
     def take_part(self, trace_id: str) -> None:
         """Say that this process has a log of a trace that another process began. Raises OSError."""
         folder = self.state_dir / TRACES / trace_id
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         (folder / self.folder.name).touch(mode=0o600)
 
     def done_with(self, trace_id: str) -> None:
@@ -198,7 +199,9 @@ def remove_unfinished(state_dir: Path) -> None:
 def _locked_folder(folder: Path) -> int:
     """Make a folder whose lock is held from the moment that others can see it. Raises OSError."""
     unfinished = folder.with_name(f"{_UNFINISHED}{folder.name}")
-    unfinished.mkdir(mode=0o700, parents=True)
+    unfinished.parent.parent.mkdir(parents=True, exist_ok=True)
+    unfinished.parent.mkdir(mode=0o700, exist_ok=True)
+    unfinished.mkdir(mode=0o700)
     handle = os.open(unfinished / LOCK, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
