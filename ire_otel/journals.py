@@ -28,8 +28,12 @@ REFRESH: Final = 5.0
 """Seconds between two looks at the rows of open runs."""
 QUIET: Final = 1.0
 """Seconds between two looks at what this process recorded of other processes' runs."""
-RECOVER: Final = 60.0
+RECOVER: Final = 10.0
 """Seconds between two looks for what other processes left that died."""
+SETTLE_ROWS: Final = 600.0
+"""Seconds between two looks for rows of runs that nobody refreshes any more."""
+HEARTBEAT: Final = 60.0
+"""Seconds after which the row of an open run is written again though nothing has changed."""
 
 
 class RunJournals:
@@ -61,6 +65,7 @@ class RunJournals:
         self._seen: dict[str, tuple[int, int]] = {}
         self._rows: dict[str, tuple[int, float]] = {}
         self._recovering: Iterator[Recovered] | None = None
+        self._settle_rows_at = 0.0
 
     def log(self, run_id: str, trace_id: str) -> RunLog:
         """Give the log of a new run."""
@@ -128,30 +133,41 @@ class RunJournals:
             if trace.owned and not trace.ended and now - trace.start_ns / 1e9 > LIVE_AFTER:
                 steps = trace.log.steps()
                 written, at = self._rows.get(trace.trace_id, (-1, 0.0))
-                if len(steps) != written or now - at > RECOVER:
+                if len(steps) != written or now - at > HEARTBEAT:
                     self._rows[trace.trace_id] = len(steps), now
                     runs.append((trace.trace_id, runlog.fold(steps)))
-        self._rows = {trace_id: seen for trace_id, seen in self._rows.items() if now - seen[1] <= 2 * RECOVER}
+        self._rows = {trace_id: seen for trace_id, seen in self._rows.items() if now - seen[1] <= 2 * HEARTBEAT}
         if runs:
             exporter.export_live(runs)
         return REFRESH
 
-    def _settle_joined(self, recovery: Recovery) -> float | None:
+    def is_late(self) -> bool:
+        """Tell whether this process has recorded something of a run of another process that has ended."""
+        look = Recovery(self._settings, None)
+        return any(look.settle(log.trace_id, self._spool.folder).run_ids for log in tuple(self._joined.values()))
+
+    def leave(self, exporter: RecordExporter) -> None:
+        """At the end of the process: see to such runs one last time."""
+        self._settle_joined(Recovery(self._settings, exporter), at_once=True)
+
+    def _settle_joined(self, recovery: Recovery, *, at_once: bool = False) -> float | None:
         """See to it that runs of other processes that have ended get what this one recorded of them."""
         for name, log in tuple(self._joined.items()):
             if not isinstance(log.journal, Journal):
                 del self._joined[name]
                 continue
             position = log.journal.position
-            if self._seen.get(name) == position and not recovery.settle(log.trace_id, self._spool.folder).left:
+            quiet = at_once or self._seen.get(name) == position
+            if quiet and not recovery.settle(log.trace_id, self._spool.folder).left:
                 self._leave(name, log, position)
             self._seen[name] = position
         return QUIET if self._joined else None
 
     def _leave(self, name: str, log: RunLog, position: tuple[int, int]) -> None:
         """Let go of a run of another process, unless something came just now."""
+        self._seen.pop(name, None)
         if isinstance(log.journal, Journal) and self._spool.release(log.journal, position):
-            del self._joined[name], self._seen[name]
+            del self._joined[name]
             joined.forget(log.run_id, log.trace_id)
             if all(other.trace_id != log.trace_id for other in self._joined.values()):
                 self._spool.done_with(log.trace_id)
@@ -162,11 +178,13 @@ class RunJournals:
             self._recovering = recovery.steps(recovery.pending())
         made = next(self._recovering, None)
         if made is not None:
-            for outcome in made.runs:
-                logger.warning("run %s of a process that died is recovered", outcome.trace_id)
+            for run_id in made.died:
+                logger.warning("run %s is recovered: its process died", run_id)
             return 0.0
         self._recovering = None
-        exporter.settle_unfinished(recovery.live_runs())
+        if time.monotonic() >= self._settle_rows_at:
+            self._settle_rows_at = time.monotonic() + SETTLE_ROWS
+            exporter.settle_unfinished(recovery.live_runs())
         return RECOVER
 
     def _forget(self, log: RunLog) -> None:

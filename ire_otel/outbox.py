@@ -1,7 +1,7 @@
 """The outbox: runs whose trace file is written and whose row is not, so that rows survive a database that is down.
 
-    {state_dir}/outbox/<trace_id>.json     where the run's trace file is: its row is made from that, when its time comes
-    {state_dir}/refused/<trace_id>.json    why the database will not take the run's row, however often it is tried
+{state_dir}/outbox/<trace_id>.json     where the run's trace file is: its row is made from that, when its time comes
+{state_dir}/refused/<trace_id>.json    why the database will not take the run's row, however often it is tried
 """
 
 from __future__ import annotations

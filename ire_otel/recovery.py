@@ -50,6 +50,8 @@ class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     """Runs that were written, or could not be. Empty in a dry run."""
     run_ids: list[str] = []
     """Runs that are, or would be, written."""
+    died: list[str] = []
+    """Those whose own process died before they were safe; the others only had other processes taking part."""
     decisions: int = 0
     """Decisions that were found in the journals."""
     damaged: int = 0
@@ -174,6 +176,9 @@ class Recovery:
             otel_trace_id=trace_id,
             processes=sorted(folder.name for folder in found.dead),
             run_ids=sorted(finished | rootless),
+            died=sorted(
+                str(run.attributes[semconv.RUN_ID]) for run in records if semconv.RUN_RECOVERED in run.attributes
+            ),
             decisions=sum(semconv.DECISION_TYPE in event.attributes for record in records for event in record.events),
             damaged=sum(log.damaged for log in found.logs),
         )
@@ -239,9 +244,7 @@ class Recovery:
 def gather(state_dir: Path, trace_id: str, claimed: Path | None = None) -> Found:
     """Read every journal that holds something of a trace. claimed: the folder of a process that died, held by us."""
     folders = [
-        folder
-        for folder in spool.processes(state_dir)
-        if any(log.trace_id == trace_id for log in _summaries(folder))
+        folder for folder in spool.processes(state_dir) if any(log.trace_id == trace_id for log in _summaries(folder))
     ]
     dead = frozenset(folder for folder in folders if folder == claimed or not spool.is_live(folder))
     logs = [log for folder in folders for log in _logs(folder, trace_id)]

@@ -76,7 +76,9 @@ class Runtime:
         self.processor = RunProcessor(self.late, self._journals.joined)
         self._journals.forgotten = self.processor.forget
         self._worker = (
-            None if own is None else Worker(lambda: _research_exporter(own, chosen, steps), self._journals, chosen.state_dir)
+            None
+            if own is None
+            else Worker(lambda: _research_exporter(own, chosen, steps), self._journals, chosen.state_dir)
         )
         self._others = found
         self._forwarding: list[SpanProcessor] = []
@@ -184,6 +186,8 @@ class Runtime:
         deadline = time.monotonic() + (_PATIENCE if timeout is None else timeout)
         while any(trace.owned for trace in tuple(self._open.values())) and time.monotonic() < deadline:
             time.sleep(_POLL)
+        if self._journals.is_late():
+            self.start()
         left_over = 0 if self._worker is None else self._worker.stop(max(0.0, deadline - time.monotonic()))
         if left_over:
             kept = "their journals stay, and the next start writes them" if self._journals.kept else "they are lost"

@@ -73,6 +73,10 @@ class Watch(Protocol):
         """Learn that file and row of a run are safe."""
         ...
 
+    def leave(self, exporter: RecordExporter) -> None:
+        """Learn that the worker stops, after everything that it was given."""
+        ...
+
     def chores(self, exporter: RecordExporter) -> Sequence[Chore]:
         """Give what is to be done on the worker's thread besides."""
         ...
@@ -190,9 +194,14 @@ class Worker:
                 chores.wake()
             if not stopping:
                 chores.do()
-        self._retry_at = 0.0
-        self._retry(exporter)
-        exporter.shutdown()
+        try:
+            self._retry_at = 0.0
+            self._retry(exporter)
+            self._watch.leave(exporter)
+            exporter.shutdown()
+        except Exception:
+            # What is not safe has its journal.
+            logger.exception("ire-otel could not finish its work")
 
     def _refuse(self, queued: queue.SimpleQueue[_Job | None], error: Exception) -> None:
         while (job := queued.get()) is not None:

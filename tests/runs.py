@@ -1,6 +1,8 @@
 """What tests of recording share: the documents that runs left behind."""
 
 import sqlite3
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -34,11 +36,24 @@ def decision(made: TraceDocument, stage: str, kind: str) -> Decision:
 
 
 def rows(brain: Path = Path("brain")) -> list[dict[str, Any]]:
-    """Give the rows of `traces`, oldest first."""
+    """Give the rows of `traces`, oldest first, once everything finished so far is written."""
     assert ire_otel.flush(30)
+    return stored_rows(brain)
+
+
+def stored_rows(brain: Path = Path("brain")) -> list[dict[str, Any]]:
+    """Give the rows of `traces` as they are now, oldest first."""
     connection = sqlite3.connect(brain / "traces.db")
     connection.row_factory = sqlite3.Row
     try:
         return [dict(row) for row in connection.execute("SELECT * FROM traces ORDER BY started_at")]
     finally:
         connection.close()
+
+
+def wait_until(true: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for something that happens in the background."""
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)

@@ -14,7 +14,8 @@ import pytest
 
 import ire_otel
 from ire_otel import reader
-from tests.runs import decision, decisions, document, rows
+from ire_otel.outbox import Outbox
+from tests.runs import decision, decisions, document, rows, stored_rows, wait_until
 
 
 async def test_a_cancelled_pipeline_is_cancelled_and_recorded() -> None:
@@ -236,8 +237,8 @@ def test_internal_errors_are_logged_once_and_swallowed(
     assert document().run.status == "complete"
 
 
-def test_a_folder_that_cannot_be_written_costs_the_file_only(caplog: pytest.LogCaptureFixture) -> None:
-    """One logged error; the row says that there is no file."""
+def test_a_folder_that_cannot_be_written_costs_the_file_until_it_can(caplog: pytest.LogCaptureFixture) -> None:
+    """One logged error, and the row says that there is no file; with the way free again, there is one."""
     Path("brain").mkdir()
     Path("brain/projects").write_text("in the way")
     with ire_otel.run(query="q") as trace:
@@ -246,18 +247,26 @@ def test_a_folder_that_cannot_be_written_costs_the_file_only(caplog: pytest.LogC
         result = ire_otel.finish_sync(trace)
     assert "brain/projects" in result["file_error"]
     assert result["supabase"] == "saved"
-    (row,) = rows()
+    assert not ire_otel.flush(30)
+    (row,) = stored_rows()
     assert row["trace_file_path"] is None
+    Path("brain/projects").unlink()
+    wait_until(lambda: ire_otel.flush(30))
+    (row,) = rows()
+    assert Path(row["trace_file_path"]).is_file()
 
 
 def test_a_database_that_cannot_be_reached_costs_the_row_only() -> None:
-    """The file is written all the same."""
+    """The file is written all the same, and the row waits."""
     ire_otel.configure(database_url="postgresql://nobody@127.0.0.1:1/none")
     with ire_otel.run(query="q") as trace:
         pass
     result = ire_otel.finish_sync(trace)
-    assert "127.0.0.1:1" in result["supabase_error"]
-    assert document().trace_id == trace.trace_id
+    assert result["supabase"].startswith("queued: ")
+    assert "127.0.0.1:1" in result["supabase"]
+    assert not ire_otel.flush(30)
+    assert Path(result["file_path"]).is_file()
+    assert [waiting.trace_id for waiting in Outbox(Path("brain/_spool")).waiting()] == [trace.trace_id]
 
 
 def test_a_richer_document_is_never_replaced_by_a_poorer_one() -> None:
@@ -292,15 +301,15 @@ async def test_an_exporter_that_cannot_be_made_costs_the_run_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What finish returns says what went wrong, and the process goes on."""
-    from ire_otel_exporters import research
+    from ire_otel_exporters import rows as row_writer
 
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("no memory")
 
-    monkeypatch.setattr(research, "RunStore", broken)
+    monkeypatch.setattr(row_writer, "RunStore", broken)
     async with ire_otel.TraceContext.start(query="q") as trace:
         pass
     result = await ire_otel.TraceContext.finish(trace)
     assert result["file_error"] == result["supabase_error"] == "RuntimeError: no memory"
-    assert ire_otel.flush(10)
+    assert not ire_otel.flush(10)
     assert "no memory" in caplog.text

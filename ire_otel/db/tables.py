@@ -50,7 +50,6 @@ traces = Table(
     Column("report_type", String(100)),
     Column("research_type", String(100)),
     Column("status", String(20), nullable=False, server_default="in_progress"),
-    Column("current_stage", String(100)),
     Column("error", Text),
     Column("quality_gate_passed", Boolean),
     Column("overall_quality_score", Float),
@@ -90,6 +89,7 @@ traces = Table(
     Column("review_notes", Text),
     Column("created_at", UtcDateTime, server_default=UtcNow()),
     Column("updated_at", UtcDateTime, server_default=UtcNow()),
+    Column("current_stage", String(100)),
 )
 """One row a run."""
 

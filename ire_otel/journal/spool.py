@@ -1,8 +1,8 @@
 """The spool: one folder a process for its journals, a lock that says whether the process lives, and who shares a trace.
 
-    {state_dir}/journals/<pid>-<process>/lock          held (flock) as long as the process lives
-    {state_dir}/journals/<pid>-<process>/0000.arena    its journals
-    {state_dir}/traces/<OpenTelemetry trace id>/<pid>-<process>    this process takes part in a run that another began
+{state_dir}/journals/<pid>-<process>-<n>/lock          held (flock) as long as the process lives
+{state_dir}/journals/<pid>-<process>-<n>/0000.arena    its journals
+{state_dir}/traces/<OpenTelemetry trace id>/<pid>-<process>-<n>    it takes part in a run that another began
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ _PAUSE: Final = 10.0
 _UNFINISHED_FOR: Final = 60.0
 """Seconds after which such a folder is left over from a process that died in between."""
 
+_spools = itertools.count()
+
 
 class Spool:
     """The journals of this process. A forked child makes a spool of its own and abandons this one."""
@@ -46,7 +48,7 @@ class Spool:
         """Nothing is made before the first journal."""
         self.state_dir = state_dir
         self.process = identity.id
-        self.folder = state_dir / JOURNALS / f"{os.getpid()}-{self.process}"
+        self.folder = state_dir / JOURNALS / f"{os.getpid()}-{self.process}-{next(_spools)}"
         self._arenas = Arenas(self.folder)
         self._lock_handle: int | None = None
         self._opening = threading.Lock()

@@ -90,7 +90,8 @@ class JoinedPlace(StageCalls):
         self.trace = run
         self.context = context
         self.stage_span_id = stage_span_id
-        self.name = stage.name if stage is not None else "" if stage_span_id else UNSTAGED
+        known_to_be_none = stage_span_id is None and run.trace_id
+        self.name = stage.name if stage is not None else UNSTAGED if known_to_be_none else ""
         self.attempt = stage.attempt if stage is not None else 1
         self.component = stage.component if stage is not None else None
 
@@ -106,7 +107,7 @@ class JoinedPlace(StageCalls):
 
     def put_event(self, name: str, attributes: dict[str, Any]) -> None:
         """Record an event of this place."""
-        if not self.name:  # the mark on the note says which stage; it is assembled where that one is known
+        if not self.name:  # the mark on the note, or its parent, says which stage; whoever assembles it knows that one
             attributes.pop(semconv.STAGE_NAME, None)
             attributes.pop(semconv.STAGE_ATTEMPT, None)
         note(self.trace, self.stage_span_id, self.context, name, attributes)

@@ -39,7 +39,7 @@ class Stage(RecordedSpan, StageCalls, Block):
         given = {
             semconv.PROCESS: run.process,
             semconv.PROJECT_NAME: run.project_name,
-            semconv.RUN_ID: run.trace_id,
+            semconv.RUN_ID: run.trace_id or None,
             semconv.RUN_INTENT: run.intent,
             semconv.RUN_REPORT_TYPE: run.report_type,
             semconv.STAGE_ATTEMPT: attempt,
