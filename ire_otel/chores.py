@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from ire_otel.recording.guard import logger
+logger = logging.getLogger("ire_otel")
 
 Chore = Callable[[], float | None]
 """Does a small piece of work; gives the seconds until the next one, None where that has to wait for another run."""

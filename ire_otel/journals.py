@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final
@@ -11,7 +12,6 @@ from ire_otel.journal.settled import SettledRuns
 from ire_otel.journal.spool import Spool
 from ire_otel.journal.writing import Journal
 from ire_otel.recording import joined
-from ire_otel.recording.guard import logger
 from ire_otel.recording.process import identity
 from ire_otel.recovery import Recovered, Recovery
 from ire_otel.runlog import RunLog
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from ire_otel.recording.run import Trace
     from ire_otel.settings import Settings
     from ire_otel.worker import RecordExporter
+
+logger = logging.getLogger("ire_otel")
 
 LIVE_AFTER: Final = 3.0
 """Seconds that a run has to be open before it gets a row."""
@@ -53,12 +55,14 @@ class RunJournals:
         """Whether what is not written when the process ends is written by the next."""
         self.forgotten: Callable[[RunLog], None] = lambda _log: None
         """Called with each run that is let go of."""
-        self.begin_anew(abandon=False)
+        self._begin()
 
-    def begin_anew(self, *, abandon: bool = True) -> None:
-        """Begin with nothing: at first, and in a forked child, where the old journals are the parent's."""
-        if abandon:
-            self._spool.abandon()
+    def begin_anew(self) -> None:
+        """In a forked child: the journals are the parent's."""
+        self._spool.abandon()
+        self._begin()
+
+    def _begin(self) -> None:
         self._spool = Spool(self._settings.state_dir)
         self._settled = SettledRuns(self._spool, self._settings.settle_after, self._forget)
         self._joined: dict[str, RunLog] = {}

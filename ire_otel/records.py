@@ -68,5 +68,4 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     """"saved", or "queued: <why>" where the database will be tried again; None if the row was refused."""
     row_error: str | None = None
     settled: bool = False
-    """Whether nothing is left to be done: the file is safe, and the row is in its database, or in the outbox, or refused
-    for good."""
+    """Whether nothing is left to be done: the file is safe, and the row in its database, in the outbox, or refused."""

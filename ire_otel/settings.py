@@ -36,7 +36,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Where runs go: `ire` (trace file and row), `otlp`, `console`, `none`, or any name that OpenTelemetry knows."""
     brain_dir: Path = Path("brain")
     """Folder of all projects, reports and trace files; relative to the working directory."""
-    state_dir: Path | None = None
+    state_dir: Path = Path()
     """Folder on a local disk for what is not finished yet; default `_spool` in brain_dir."""
     durability: Literal["process", "disk", "off"] = "process"
     """What the journal of a run survives: the death of the process, that of the machine as well, or nothing (`off`)."""
@@ -70,7 +70,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         brain = Path(self.brain_dir).expanduser().absolute()
         set_once = msgspec.structs.force_setattr
         set_once(self, "brain_dir", brain)
-        set_once(self, "state_dir", (self.state_dir or brain / "_spool").expanduser().absolute())
+        chosen = brain / "_spool" if self.state_dir == Path() else self.state_dir
+        set_once(self, "state_dir", chosen.expanduser().absolute())
         set_once(self, "database_url", self.database_url or f"sqlite:///{brain / 'traces.db'}")
 
     def enabled_for(self, project: str | None) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import threading
@@ -19,7 +20,6 @@ from opentelemetry.context import (
 )
 
 from ire_otel.chores import Chore, Chores
-from ire_otel.recording.guard import logger
 from ire_otel.recording.process import identity
 from ire_otel.records import ExportOutcome
 from ire_otel.recovery import belonging, shared_records
@@ -27,6 +27,8 @@ from ire_otel.recovery import belonging, shared_records
 if TYPE_CHECKING:
     from ire_otel.records import SpanRecord
     from ire_otel.runlog import RunLog
+
+logger = logging.getLogger("ire_otel")
 
 FORK_WAIT: Final = 5.0
 """Seconds that a fork waits at most for the exporter's modules to be imported."""

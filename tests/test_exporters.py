@@ -17,6 +17,7 @@ import ire_otel
 from ire_otel import assembly, forwarding, semconv, settings
 from ire_otel.processor import RunProcessor
 from ire_otel.records import SpanRecord
+from ire_otel.runlog import RunLog
 from ire_otel_exporters.research import ResearchExporter
 from tests.runs import document, documents, rows
 
@@ -114,7 +115,7 @@ def test_one_failing_exporter_starves_no_other() -> None:
     """Each has a thread of its own; the run notices nothing."""
     good = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
-    processor = RunProcessor(lambda _log: None, 60)
+    processor = RunProcessor(lambda _log: None, lambda run_id, _: RunLog(run_id, "p", {}))
     for exporter in (Refusing(), good):
         provider.add_span_processor(forwarding.forwarding_processor(exporter, processor, ()))
     ire_otel.configure(tracer_provider=provider)
@@ -138,7 +139,7 @@ def test_other_exporters_get_complete_spans_in_batches_that_a_collector_takes() 
             return SpanExportResult.SUCCESS
 
     provider = TracerProvider(shutdown_on_exit=False)
-    runtime_processor = RunProcessor(lambda _log: None, 60)
+    runtime_processor = RunProcessor(lambda _log: None, lambda run_id, _: RunLog(run_id, "p", {}))
     complete = forwarding.CompleteSpanExporter(Keeping(), runtime_processor, ())
     ire_otel.configure(tracer_provider=provider)
     with ire_otel.run(query="q") as trace:

@@ -122,6 +122,6 @@ def _tell(report: Report, took: float) -> None:
         typer.echo(f"{runs} runs to recover, {report.rows_waiting} rows wait for their database")
         return
     typer.echo(
-        f"{runs} runs recovered, {report.rows_waiting - report.rows_left} waiting rows written, {report.rows_left} left, "
-        f"{report.settled} unfinished rows settled; {terminal.seconds(took)}"
+        f"{runs} runs recovered, {max(0, report.rows_waiting - report.rows_left)} waiting rows written, "
+        f"{report.rows_left} left, {report.settled} unfinished rows settled; {terminal.seconds(took)}"
     )

@@ -1,7 +1,7 @@
 """Arenas: memory-mapped files of equal slots, in which the journals of a process lie.
 
-A store into a mapped page needs no system call and is the kernel's at once, so it survives the death of the process. The
-space is reserved beforehand: a store into a sparse file on a full disk would kill the process with SIGBUS.
+A store into a mapped page needs no system call and is the kernel's at once, so it survives the death of the process.
+The space is reserved beforehand: a store into a sparse file on a full disk would kill the process with SIGBUS.
 """
 
 from __future__ import annotations

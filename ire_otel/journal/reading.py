@@ -13,9 +13,9 @@ from typing import Any, Final
 import msgspec
 
 from ire_otel import runlog
+from ire_otel.errors import JournalVersionError
 from ire_otel.journal.arena import SLOT, SUFFIX
 from ire_otel.journal.writing import SLOT_VERSION
-from ire_otel.errors import JournalVersionError
 from ire_otel.records import SpanRecord
 
 _HEADER: Final = 200
@@ -174,7 +174,7 @@ def _log(folder: Path, key: str, parts: dict[int, Part]) -> FoundLog:
     content = b"".join(_content(parts[index]) for index in sorted(parts))
     entries, damaged = runlog.read_entries(content)
     header = _header(folder, entries)
-    rest = [entry for entry in entries if not isinstance(entry, runlog.Header)]
+    rest: list[runlog.Entry] = [entry for entry in entries if not isinstance(entry, runlog.Header)]
     return FoundLog(folder=folder, key=key, header=header, entries=rest, bytes=len(content), damaged=damaged)
 
 
@@ -188,8 +188,8 @@ def _header(folder: Path, entries: Iterable[runlog.Entry]) -> runlog.Header | No
 def _check(place: Path, version: bytes, known: int) -> None:
     if version != b"%d" % known:
         raise JournalVersionError(
-            f"{place} is a journal of version {version.decode('utf-8', 'replace')}, this ire-otel reads version {known}: "
-            "recover it with the version that wrote it"
+            f"{place} is a journal of version {version.decode('utf-8', 'replace')}, this ire-otel reads version "
+            f"{known}: recover it with the version that wrote it"
         )
 
 

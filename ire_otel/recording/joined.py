@@ -1,8 +1,8 @@
 """This process's part in a run that another process began.
 
-The run arrives as OpenTelemetry baggage, as TRACEPARENT in the environment, or by a fork. Stages that begin here are spans
-as ever. What is said of the run itself, or of a stage that is open over there, cannot be put on a span of another process:
-it becomes a short span of its own, a *note*, which carries the event and is marked with the run and the stage.
+The run arrives as OpenTelemetry baggage, as TRACEPARENT in the environment, or by a fork. Stages that begin here are
+spans as ever. What is said of the run itself, or of a stage that is open over there, cannot be put on a span of another
+process: it becomes a short span of its own, a *note*, which carries the event and is marked with the run and the stage.
 """
 
 from __future__ import annotations
@@ -82,8 +82,6 @@ class JoinedPlace(StageCalls):
     """Where we are in such a run: in a stage that is open in the other process, or in none."""
 
     __slots__ = ("attempt", "component", "context", "name", "stage_span_id", "trace")
-    ended: Final = False
-    enclosing: Final = None
 
     def __init__(self, run: JoinedRun, context: Context, stage_span_id: str | None, stage: Stage | None) -> None:
         """stage: the one that was open when this process was forked; what it is called is else not known here."""
@@ -94,6 +92,16 @@ class JoinedPlace(StageCalls):
         self.name = stage.name if stage is not None else UNSTAGED if known_to_be_none else ""
         self.attempt = stage.attempt if stage is not None else 1
         self.component = stage.component if stage is not None else None
+
+    @property
+    def ended(self) -> bool:
+        """False: when it ends over there is not known here."""
+        return False
+
+    @property
+    def enclosing(self) -> Scope | None:
+        """None: what is around it is over there."""
+        return None
 
     @property
     def span_id(self) -> str:
@@ -172,7 +180,7 @@ def find(inherited: Scope | None) -> Scope | None:
         if not run.recording:
             return inherited
         stage = inherited if isinstance(inherited, Stage) else None
-        return JoinedPlace(part_of(run), inherited.context, stage and stage.span_id, stage)
+        return JoinedPlace(part_of(run), inherited.context, inherited.stage_span_id, stage)
     around = _arrived()
     if around is None:
         return None
