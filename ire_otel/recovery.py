@@ -11,8 +11,9 @@ import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, Self
 
 import msgspec
 
@@ -20,7 +21,7 @@ from ire_otel import runlog, semconv
 from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
-from ire_otel.journal.reading import FoundLog, Summary, cut_off_unused, logs_in, summaries
+from ire_otel.journal.reading import FoundLog, JournalFolder, Summary, cut_off_unused
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.settings import Settings
 
@@ -68,6 +69,16 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     logs: list[FoundLog]
     dead: frozenset[Path]
     """Folders of processes that died."""
+
+    @classmethod
+    def of(cls, trace_id: str, folders: Iterable[Path], claimed: JournalFolder | None) -> Self:
+        """Read what these folders hold of a trace. claimed: the one of a process that died, held by us, besides."""
+        logs = [log for folder in folders for log in _logs(folder, trace_id)]
+        dead = {folder for folder in folders if not spool.is_live(folder)}
+        if claimed is not None:
+            logs += claimed.logs(trace_id)
+            dead.add(claimed.folder)
+        return cls(trace_id=trace_id, logs=logs, dead=frozenset(dead))
 
     def records(self) -> list[SpanRecord]:
         """Give all spans; a run whose process died says so."""
@@ -135,12 +146,13 @@ class Recovery:
 
     def pending(self) -> dict[Path, list[str]]:
         """Give the traces that processes left which died, by their folders."""
-        return {folder: self._unsealed(folder) for folder in orphans(self._settings.state_dir)}
+        return {folder: self._unsettled(folder) for folder in orphans(self._settings.state_dir)}
 
     def steps(self, pending: Mapping[Path, Sequence[str]]) -> Iterator[Recovered]:
         """Recover what is pending, one trace a step, and take away what nobody needs any more."""
+        where = _index(self._settings.state_dir) if any(pending.values()) else {}
         for folder, trace_ids in pending.items():
-            yield from self._recover_folder(folder, trace_ids)
+            yield from self._recover_folder(folder, trace_ids, where)
         self._tidy()
 
     def live_runs(self) -> set[str]:
@@ -148,34 +160,39 @@ class Recovery:
         folders = [folder for folder in spool.processes(self._settings.state_dir) if spool.is_live(folder)]
         return {log.run_id for folder in folders for log in _summaries(folder) if log.run_id is not None}
 
-    def _recover_folder(self, folder: Path, trace_ids: Sequence[str]) -> Iterator[Recovered]:
-        with spool.claimed(folder) as ours:
-            if not ours:
-                return
-            left = False
-            for trace_id in trace_ids:
-                made = self.settle(trace_id, folder, dead=True)
-                left = left or made.left
-                yield made
-            if self._exporter is not None and not left and not self.problems:
-                cut_off_unused(folder)
-                spool.mark_settled(folder)
-                for trace_id in trace_ids:
-                    spool.done_with(self._settings.state_dir, trace_id, folder.name)
-
-    def settle(self, trace_id: str, own: Path, *, dead: bool = False) -> Recovered:
+    def settle(self, trace_id: str, own: Path) -> Recovered:
         """Write the finished runs of a trace from everybody's journals, and see to what of `own` belongs to none.
 
-        own: the folder of this process, or that of one which died, held by us.
+        own: the folder of this process.
         """
-        found = gather(self._settings.state_dir, trace_id, own if dead else None)
+        folders = _index(self._settings.state_dir).get(trace_id, [])
+        return self._settle(Found.of(trace_id, folders, None), own)
+
+    def _recover_folder(
+        self, folder: Path, trace_ids: Sequence[str], where: Mapping[str, Sequence[Path]]
+    ) -> Iterator[Recovered]:
+        state_dir = self._settings.state_dir
+        with spool.claimed(folder) as ours, suppress(OSError, JournalVersionError), JournalFolder(folder) as journals:
+            left = not ours
+            for trace_id in trace_ids if ours else ():
+                others = {*where.get(trace_id, ()), *spool.participants(state_dir, trace_id)} - {folder}
+                made = self._settle(Found.of(trace_id, sorted(others), journals), folder)
+                left = left or made.left
+                if self._exporter is not None and not made.left:
+                    spool.mark_done(folder, trace_id)
+                    spool.done_with(state_dir, trace_id, folder.name)
+                yield made
+            if self._exporter is not None and not left:
+                cut_off_unused(folder)
+                spool.mark_settled(folder)
+
+    def _settle(self, found: Found, own: Path) -> Recovered:
         records = found.records()
         finished = found.finished(records)
-        rootless = self._rootless(found, records)
         made = Recovered(
-            otel_trace_id=trace_id,
+            otel_trace_id=found.trace_id,
             processes=sorted(folder.name for folder in found.dead),
-            run_ids=sorted(finished | rootless),
+            run_ids=sorted(finished),
             died=sorted(
                 str(run.attributes[semconv.RUN_ID]) for run in records if semconv.RUN_RECOVERED in run.attributes
             ),
@@ -184,30 +201,24 @@ class Recovery:
         )
         if self._exporter is None:
             return made
-        outcomes = self._exporter.export_records(belonging(records, finished | rootless))
+        outcomes = self._exporter.export_records(belonging(records, finished))
         rest = [log for log in found.logs if log.folder == own and not log.sealed]
-        waiting = [log for log in rest if not self._has_its_place(log, found, records, finished | rootless)]
+        waiting = [log for log in rest if not self._has_its_place(log, found, records, finished)]
         left = bool(waiting) or any(not outcome.settled for outcome in outcomes)
         return msgspec.structs.replace(made, runs=outcomes, left=left)
-
-    def _rootless(self, found: Found, records: Sequence[SpanRecord]) -> set[str]:
-        """Give the runs whose own process nobody has heard of for so long that they are written without it."""
-        named = {log.run_id for log in found.logs if log.run_id is not None and not log.sealed}
-        absent = {run_id for run_id in named - _run_ids(records) if self._trace_file(run_id) is None}
-        return absent if found.silent_for() > self._settings.settle_after else set()
 
     def _has_its_place(
         self, log: FoundLog, found: Found, records: Sequence[SpanRecord], written: set[str]
     ) -> bool:  # fmt: skip
         """See to what of a log was not written with its run just now; False where it has to wait for that."""
         run_of = membership({key(record): record for record in records})
-        runs = {run_of[key(record)] for record in log.records()} or {log.run_id}
-        missing = runs - written
-        for run_id in missing:
+        for run_id in ({run_of[key(record)] for record in log.records()} or {log.run_id}) - written:
             file = self._trace_file(run_id) if run_id is not None else None
-            if file is not None and run_id not in _run_ids(records):
+            if run_id in _run_ids(records):
+                return False
+            if file is not None:
                 _append(file.with_name(f"{file.stem}{LATE}"), log)
-            elif run_id is None and found.silent_for() > self._settings.settle_after:
+            elif found.silent_for() > self._settings.settle_after:
                 _append(self._settings.state_dir / UNCLAIMED / f"{found.trace_id}.jsonl", log)
             else:
                 return False
@@ -218,14 +229,17 @@ class Recovery:
             return None  # it came from outside, and is going to be a path
         return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
 
-    def _unsealed(self, folder: Path) -> list[str]:
+    def _unsettled(self, folder: Path) -> list[str]:
+        done = spool.done_in(folder)
         try:
-            return list(dict.fromkeys(log.trace_id for log in summaries(folder) if not log.sealed))
+            with JournalFolder(folder) as journals:
+                trace_ids = dict.fromkeys(log.trace_id for log in journals.summaries if not log.sealed)
         except (OSError, JournalVersionError) as error:
             if str(error) not in self.problems:
                 logger.error("%s; its runs stay there", error)  # noqa: TRY400 # the error says it all
                 self.problems.append(str(error))
             return []
+        return [trace_id for trace_id in trace_ids if trace_id not in done]
 
     def _tidy(self) -> None:
         """Take away the journals of processes that died whose runs have been safe for long enough."""
@@ -239,16 +253,6 @@ class Recovery:
                     if ours and not _awaited(state_dir, folder):
                         shutil.rmtree(folder, ignore_errors=True)
         spool.remove_unfinished(state_dir)
-
-
-def gather(state_dir: Path, trace_id: str, claimed: Path | None = None) -> Found:
-    """Read every journal that holds something of a trace. claimed: the folder of a process that died, held by us."""
-    folders = [
-        folder for folder in spool.processes(state_dir) if any(log.trace_id == trace_id for log in _summaries(folder))
-    ]
-    dead = frozenset(folder for folder in folders if folder == claimed or not spool.is_live(folder))
-    logs = [log for folder in folders for log in _logs(folder, trace_id)]
-    return Found(trace_id=trace_id, logs=logs, dead=dead)
 
 
 def _as_of_the_dead(record: SpanRecord, log: FoundLog) -> SpanRecord:
@@ -281,16 +285,27 @@ def _append(path: Path, log: FoundLog) -> None:
 
 def _logs(folder: Path, trace_id: str) -> list[FoundLog]:
     try:
-        return logs_in(folder, trace_id)
+        with JournalFolder(folder) as journals:
+            return journals.logs(trace_id)
     except (OSError, JournalVersionError):
         return []  # said where its folder is recovered
 
 
 def _summaries(folder: Path) -> list[Summary]:
     try:
-        return summaries(folder)
+        with JournalFolder(folder) as journals:
+            return journals.summaries
     except (OSError, JournalVersionError):
         return []  # as above
+
+
+def _index(state_dir: Path) -> dict[str, list[Path]]:
+    """Give the folders that hold something of a trace, by trace."""
+    where: dict[str, list[Path]] = {}
+    for folder in spool.processes(state_dir):
+        for trace_id in {log.trace_id for log in _summaries(folder)}:
+            where.setdefault(trace_id, []).append(folder)
+    return where
 
 
 def _awaited(state_dir: Path, folder: Path) -> bool:

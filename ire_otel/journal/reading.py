@@ -8,7 +8,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 
@@ -26,6 +26,7 @@ _HEADER_WORDS: Final = 4
 class Summary(msgspec.Struct, frozen=True, kw_only=True):
     """One log, as far as its beginning and its end tell."""
 
+    key: str
     run_id: str | None
     trace_id: str
     """The OpenTelemetry trace."""
@@ -44,8 +45,6 @@ class FoundLog(msgspec.Struct, kw_only=True):
     header: runlog.Header | None
     """None where it is torn; the entries speak for themselves."""
     entries: list[runlog.Entry]
-    bytes: int = 0
-    """How much it holds."""
     damaged: int = 0
     """Lines that could not be read, left out."""
 
@@ -76,34 +75,55 @@ class FoundLog(msgspec.Struct, kw_only=True):
         return runlog.fold_entries(self.entries if self.header is None else [self.header, *self.entries])
 
 
-def logs_in(folder: Path, trace_id: str | None = None) -> list[FoundLog]:
-    """Give the logs in the folder of one process, or those of one OpenTelemetry trace, the oldest first.
+class JournalFolder:
+    """The folder of one process, open for reading; a context manager. Live or dead: it is read as it stands."""
 
-    Raises OSError, and JournalVersionError.
-    """
-    with _slots(folder) as logs:
-        wanted = (trace_id or "").encode()
-        named = {key: parts for key, parts in logs.items() if 0 not in parts or wanted in _first_line(parts[0])}
-        found = [_log(folder, key, parts) for key, parts in named.items()]
-    if trace_id is not None:
-        found = [log for log in found if log.trace_id == trace_id]
-    return sorted((log for log in found if log.entries), key=lambda log: _first_time(log.entries))
+    def __init__(self, folder: Path) -> None:
+        """Nothing is opened before the context is entered."""
+        self.folder = folder
+        self.summaries: list[Summary] = []
+        """What is in it, without having read it all."""
 
+    def __enter__(self) -> Self:
+        """Map the files. Raises OSError, and JournalVersionError."""
+        with ExitStack() as stack:
+            self._logs = _slots(self.folder, stack)
+            self.summaries = [summary for key in self._logs if (summary := self._summary(key)) is not None]
+            self._stack = stack.pop_all()
+        return self
 
-def summaries(folder: Path) -> list[Summary]:
-    """Give what is in the folder of one process, without reading it all. Raises OSError, and JournalVersionError."""
-    found = []
-    with _slots(folder) as logs:
-        for key, parts in logs.items():
-            header = _header(folder, runlog.read_entries(_first_line(parts[0]))[0]) if 0 in parts else None
-            torn = _log(folder, key, parts) if header is None else None
-            trace_id = header.trace_id if header is not None else torn.trace_id if torn is not None else None
-            if trace_id is not None:
-                last = _content(parts[max(parts)]).rpartition(b"\n")[0].rpartition(b"\n")[2]
-                sealed = last.startswith(b'["sealed"')
-                run_id = header.run_id if header is not None else None
-                found.append(Summary(run_id=run_id, trace_id=trace_id, sealed=sealed, bytes=len(parts) * SLOT))
-    return found
+    def __exit__(self, *_: object) -> None:
+        """Let go of the files."""
+        self._logs.clear()
+        self._stack.close()
+
+    def logs(self, trace_id: str | None = None) -> list[FoundLog]:
+        """Read the logs, or those of one OpenTelemetry trace, the oldest first."""
+        found = [self._log(log.key) for log in self.summaries if trace_id in {None, log.trace_id}]
+        return sorted(found, key=lambda log: _first_time(log.entries))
+
+    def _summary(self, key: str) -> Summary | None:
+        parts = self._logs[key]
+        header = _header(self.folder, runlog.read_entries(_first_line(parts[0]))[0]) if 0 in parts else None
+        trace_id = header.trace_id if header is not None else self._log(key).trace_id
+        if trace_id is None:
+            return None
+        last = _content(parts[max(parts)]).rpartition(b"\n")[0].rpartition(b"\n")[2]
+        return Summary(
+            key=key,
+            run_id=header.run_id if header is not None else None,
+            trace_id=trace_id,
+            sealed=last.startswith(b'["sealed"'),
+            bytes=len(parts) * SLOT,
+        )
+
+    def _log(self, key: str) -> FoundLog:
+        parts = self._logs[key]
+        content = b"".join(_content(parts[index]) for index in sorted(parts))
+        entries, damaged = runlog.read_entries(content)
+        header = _header(self.folder, entries)
+        rest: list[runlog.Entry] = [entry for entry in entries if not isinstance(entry, runlog.Header)]
+        return FoundLog(folder=self.folder, key=key, header=header, entries=rest, damaged=damaged)
 
 
 def cut_off_unused(folder: Path) -> None:
@@ -118,19 +138,17 @@ Part = tuple[mmap.mmap, int]
 """A slot: the mapped file, and where in it the slot begins."""
 
 
-@contextmanager
-def _slots(folder: Path) -> Iterator[dict[str, dict[int, Part]]]:
+def _slots(folder: Path, stack: ExitStack) -> dict[str, dict[int, Part]]:
     """Give the used slots in a folder, by log and part."""
     logs: dict[str, dict[int, Part]] = defaultdict(dict)
-    with ExitStack() as stack:
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            whole = stack.enter_context(_mapped(path))
-            for offset in range(0, len(whole), SLOT):
-                words = _words(whole, offset)
-                if words:
-                    _check(path, words[1], SLOT_VERSION)
-                    logs[words[2].decode("utf-8", "replace")][int(words[3])] = whole, offset
-        yield logs
+    for path in sorted(folder.glob(f"*{SUFFIX}")):
+        whole = stack.enter_context(_mapped(path))
+        for offset in range(0, len(whole), SLOT):
+            words = _words(whole, offset)
+            if words:
+                _check(path, words[1], SLOT_VERSION)
+                logs[words[2].decode("utf-8", "replace")][int(words[3])] = whole, offset
+    return logs
 
 
 @contextmanager
@@ -168,14 +186,6 @@ def _first_line(part: Part) -> bytes:
     whole, offset = part
     begin = whole.find(b"\n", offset) + 1
     return whole[begin : max(begin, whole.find(b"\n", begin, offset + SLOT))]
-
-
-def _log(folder: Path, key: str, parts: dict[int, Part]) -> FoundLog:
-    content = b"".join(_content(parts[index]) for index in sorted(parts))
-    entries, damaged = runlog.read_entries(content)
-    header = _header(folder, entries)
-    rest: list[runlog.Entry] = [entry for entry in entries if not isinstance(entry, runlog.Header)]
-    return FoundLog(folder=folder, key=key, header=header, entries=rest, bytes=len(content), damaged=damaged)
 
 
 def _header(folder: Path, entries: Iterable[runlog.Entry]) -> runlog.Header | None:

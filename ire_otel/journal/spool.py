@@ -31,6 +31,7 @@ JOURNALS: Final = "journals"
 TRACES: Final = "traces"
 LOCK: Final = "lock"
 SETTLED: Final = "settled"
+DONE: Final = "done"
 _UNFINISHED: Final = ".new-"
 """Begins the name of a folder whose lock is not taken yet."""
 _PAUSE: Final = 10.0
@@ -163,6 +164,20 @@ def mark_settled(folder: Path) -> None:
     """Say that everything in a folder is in file and row, so that it only waits for late spans."""
     with suppress(OSError):
         (folder / SETTLED).touch(mode=0o600)
+
+
+def mark_done(folder: Path, trace_id: str) -> None:
+    """Say that what a process which died recorded of a trace is in file and row. Raises OSError."""
+    with (folder / DONE).open("a", encoding="ascii") as file:
+        file.write(f"{trace_id}\n")
+
+
+def done_in(folder: Path) -> set[str]:
+    """Give the traces of which that was said."""
+    try:
+        return set((folder / DONE).read_text(encoding="ascii", errors="replace").split())
+    except OSError:
+        return set()
 
 
 def settled_for(folder: Path) -> float | None:
