@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from ire_otel import runlog
 from ire_otel.journal.settled import SettledRuns
@@ -38,23 +38,39 @@ HEARTBEAT: Final = 60.0
 """Seconds after which the row of an open run is written again though nothing has changed."""
 
 
+class Owner(Protocol):
+    """Whose runs they are."""
+
+    def resource(self) -> Mapping[str, Any]:
+        """Describe this process."""
+        ...
+
+    def open_runs(self) -> Collection[Trace]:
+        """Give the runs that are open."""
+        ...
+
+    def forget(self, log: RunLog) -> None:
+        """Learn that a run is let go of."""
+        ...
+
+    def start_soon(self) -> None:
+        """Learn that this process takes part in another's run, so that there is something to do in the background."""
+        ...
+
+
 class RunJournals:
     """Makes the logs of runs, each with its journal, and looks after them."""
 
     def __init__(
         self,
         chosen: Settings,
-        resource: Callable[[], Mapping[str, Any]],
-        open_runs: Callable[[], Collection[Trace]],
+        owner: Owner,
     ) -> None:
-        """resource: describes this process. open_runs: gives the runs that it has open."""
+        """Nothing is opened before the first run."""
         self._settings = chosen
-        self._resource = resource
-        self._open_runs = open_runs
+        self._owner = owner
         self.kept = chosen.durability != "off"
         """Whether what is not written when the process ends is written by the next."""
-        self.forgotten: Callable[[RunLog], None] = lambda _log: None
-        """Called with each run that is let go of."""
         self._begin()
 
     def begin_anew(self) -> None:
@@ -64,7 +80,7 @@ class RunJournals:
 
     def _begin(self) -> None:
         self._spool = Spool(self._settings.state_dir)
-        self._settled = SettledRuns(self._spool, self._settings.settle_after, self._forget)
+        self._settled = SettledRuns(self._spool, self._settings.settle_after, self._owner.forget)
         self._joined: dict[str, RunLog] = {}
         self._seen: dict[str, tuple[int, int]] = {}
         self._rows: dict[str, tuple[int, float]] = {}
@@ -85,34 +101,35 @@ class RunJournals:
             # The journal is how it reaches the other process, so there is one whatever `durability` says.
             self._spool.take_part(trace_id)
             known = self._joined.setdefault(name, self._log(run_id, trace_id, self._spool.journal()))
+            self._owner.start_soon()
         return known
 
     def _log(self, run_id: str, trace_id: str, journal: Journal | None, *, synced: bool = False) -> RunLog:
         return RunLog(
             run_id,
             identity.id,
-            self._resource(),
+            self._owner.resource(),
             trace_id=trace_id,
             journal=journal,
             successor=lambda: self.joined(run_id, trace_id),
             synced=synced,
         )
 
-    def settled(self, log: RunLog) -> None:
-        """Learn that file and row of a run are safe."""
-        self._settled.add(log)
+    def settled(self, log: RunLog, position: tuple[int, int] | None) -> None:
+        """Learn that file and row of a run are safe, up to a position in its journal."""
+        self._settled.add(log, position)
         self._settled.expire()
 
     def terminated(self, signal: str) -> None:
         """Note in the journals of all open runs that a signal is about to end the process. Waits for nothing."""
         line = runlog.encode("terminated", signal, time.time_ns())
-        for trace in self._open_runs():
-            if trace.owned and trace.log.journal is not None:
-                trace.log.journal.write(line)
+        for trace in self._owner.open_runs():
+            if trace.owned and isinstance(trace.log.journal, Journal):
+                trace.log.journal.squeeze_in(line)
 
     def close(self, *, settled: bool) -> None:
         """Let go of the spool; settled: every finished run is safe."""
-        self._spool.close(settled=settled and not self._joined and not self._open_runs())
+        self._spool.close(settled=settled and not self._joined and not self._owner.open_runs())
 
     def chores(self, exporter: RecordExporter) -> Sequence[Chore]:
         """Give what is to be done on the worker's thread."""
@@ -133,7 +150,7 @@ class RunJournals:
         """Give runs that have been open for a while a row, and bring those up to date that have changed."""
         now = time.time()
         runs = []
-        for trace in self._open_runs():
+        for trace in self._owner.open_runs():
             if trace.owned and not trace.ended and now - trace.start_ns / 1e9 > LIVE_AFTER:
                 steps = trace.log.steps()
                 written, at = self._rows.get(trace.trace_id, (-1, 0.0))
@@ -190,8 +207,3 @@ class RunJournals:
             self._settle_rows_at = time.monotonic() + SETTLE_ROWS
             exporter.settle_unfinished(recovery.live_runs())
         return RECOVER
-
-    def _forget(self, log: RunLog) -> None:
-        if isinstance(log.journal, Journal):
-            self._spool.release(log.journal)
-        self.forgotten(log)

@@ -193,9 +193,7 @@ class Recovery:
             otel_trace_id=found.trace_id,
             processes=sorted(folder.name for folder in found.dead),
             run_ids=sorted(finished),
-            died=sorted(
-                str(run.attributes[semconv.RUN_ID]) for run in records if semconv.RUN_RECOVERED in run.attributes
-            ),
+            died=sorted(_run_ids(record for record in records if semconv.RUN_RECOVERED in record.attributes)),
             decisions=sum(semconv.DECISION_TYPE in event.attributes for record in records for event in record.events),
             damaged=sum(log.damaged for log in found.logs),
         )
@@ -217,10 +215,15 @@ class Recovery:
             if run_id in _run_ids(records):
                 return False
             if file is not None:
-                _append(file.with_name(f"{file.stem}{LATE}"), log)
+                place = file.with_name(f"{file.stem}{LATE}")
             elif found.silent_for() > self._settings.settle_after:
-                _append(self._settings.state_dir / UNCLAIMED / f"{found.trace_id}.jsonl", log)
+                place = self._settings.state_dir / UNCLAIMED / f"{found.trace_id}.jsonl"
             else:
+                return False
+            try:
+                _append(place, log)
+            except OSError as error:
+                logger.error("cannot write %s: %s; it is tried again", place, error.strerror)  # noqa: TRY400 # one line
                 return False
         return True
 

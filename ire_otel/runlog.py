@@ -114,6 +114,11 @@ class Sink(Protocol):
     broken: bool
     """Whether a line is missing from it."""
 
+    @property
+    def position(self) -> tuple[int, int]:
+        """Where the next line goes; changes with each line."""
+        ...
+
     def write(self, line: bytes) -> bool:
         """Take a line; False where it takes no more, and another must. Never raises."""
         ...
@@ -204,6 +209,11 @@ class RunLog:
             return fold_entries(read_entries(self.journal.read())[0])
         lines = [self.header, *(line for lines in tuple(self.spans.values()) for line in tuple(lines))]
         return [*fold(lines), *tuple(self.foreign)]
+
+    @property
+    def position(self) -> tuple[int, int] | None:
+        """How far the journal has got; None without one."""
+        return None if self.journal is None else self.journal.position
 
     def steps(self) -> list[bytes]:
         """Give the entries that tell how far the run is: starts, ends and short attributes."""

@@ -8,7 +8,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import TYPE_CHECKING, Any, Final, cast
@@ -45,7 +45,7 @@ _PATIENCE: Final = 3600.0
 _BEFORE_OTHERS: Final = 100
 """When, among what multiprocessing does at the end of a child: before queues and pools are taken down."""
 _START_AFTER: Final = 2.0
-"""Seconds after the first run began until the background work does, where nobody configured."""
+"""Seconds until the background work begins where nobody configured, or in a process that takes part in a run."""
 _POLL: Final = 0.002
 """Seconds between two looks at runs that other threads are ending."""
 UNLIMITED: Final = SpanLimits(
@@ -72,9 +72,10 @@ class Runtime:
         found = {name: _exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
         own = found.pop(OWN_EXPORTER, None)
         self._open: dict[str, Trace] = {}
-        self._journals = RunJournals(chosen, self.resource, lambda: tuple(self._open.values()))
+        self._journals = RunJournals(chosen, self)
         self.processor = RunProcessor(self.late, self._journals.joined)
-        self._journals.forgotten = self.processor.forget
+        self._starting: threading.Timer | None = None
+        self._stopped = False
         self._worker = (
             None
             if own is None
@@ -139,6 +140,14 @@ class Runtime:
         trace = self._open.get(run_id)
         return trace if trace is not None and trace.owned else None
 
+    def open_runs(self) -> Collection[Trace]:
+        """Give the runs that are open."""
+        return tuple(self._open.values())
+
+    def forget(self, log: RunLog) -> None:
+        """Take no more spans for a run."""
+        self.processor.forget(log)
+
     def opened(self, trace: Trace) -> None:
         """Learn that a run began."""
         self._open[trace.trace_id] = trace
@@ -152,13 +161,14 @@ class Runtime:
             outcome = self._worker.submit(log)
         else:
             outcome.set_result(None)
-            self._journals.settled(log)
+            self._journals.settled(log, log.position)
         self._open.pop(log.run_id, None)  # only now: shutdown waits for runs that another thread is ending
         return outcome
 
     def begin_anew(self) -> None:
         """In a forked child: leave the parent's runs to the parent."""
         self._open.clear()
+        self._starting = None
         self.processor.begin_anew()
         self._journals.begin_anew()
 
@@ -169,8 +179,15 @@ class Runtime:
 
     def start(self) -> None:
         """Begin in the background: recover what processes left that died, keep the rows of open runs fresh."""
-        if self._worker is not None and self._enabled:
+        if self._worker is not None and self._enabled and not self._stopped:
             self._worker.start()
+
+    def start_soon(self) -> None:
+        """Begin in the background, but not at once: that imports the exporter while the first run is under way."""
+        if self._starting is None:
+            self._starting = threading.Timer(_START_AFTER, self.start)
+            self._starting.daemon = True
+            self._starting.start()
 
     def flush(self, timeout: float | None) -> bool:
         """Write what is finished and send what is queued."""
@@ -181,6 +198,8 @@ class Runtime:
     def shutdown(self, timeout: float | None) -> bool:
         """End open runs as incomplete, write and send everything, and stop."""
         self._signals.remove()
+        if self._starting is not None:
+            self._starting.cancel()
         for trace in reversed(tuple(self._open.values())):
             trace.end_run(unmarked="incomplete")
         deadline = time.monotonic() + (_PATIENCE if timeout is None else timeout)
@@ -188,6 +207,7 @@ class Runtime:
             time.sleep(_POLL)
         if self._journals.is_late():
             self.start()
+        self._stopped = True
         left_over = 0 if self._worker is None else self._worker.stop(max(0.0, deadline - time.monotonic()))
         if left_over:
             kept = "their journals stay, and the next start writes them" if self._journals.kept else "they are lost"
@@ -228,10 +248,7 @@ def configure_at_first_run() -> Runtime:
     except ConfigurationError as error:
         logger.error("%s; ire-otel goes on with its own exporter only", error)  # one line, no traceback
         made = Runtime(settings.with_exporters(chosen, (OWN_EXPORTER,)), (), None, may_set_global=False)
-    # Not at once: it would import the exporter while the first run is under way.
-    starting = threading.Timer(_START_AFTER, made.start)
-    starting.daemon = True
-    starting.start()
+    made.start_soon()
     return made
 
 

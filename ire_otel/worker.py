@@ -71,8 +71,8 @@ class RecordExporter(Protocol):
 class Watch(Protocol):
     """What the worker tells of a run that it tried to write."""
 
-    def settled(self, log: RunLog) -> None:
-        """Learn that file and row of a run are safe."""
+    def settled(self, log: RunLog, position: tuple[int, int] | None) -> None:
+        """Learn that file and row of a run are safe, up to a position in its journal."""
         ...
 
     def leave(self, exporter: RecordExporter) -> None:
@@ -231,6 +231,7 @@ class Worker:
     def _written(self, exporter: RecordExporter, logs: dict[str, RunLog]) -> dict[str, ExportOutcome]:
         """Write runs, with what other processes recorded of them; those that are not safe yet are remembered."""
         self._late.difference_update(logs)
+        positions = {run_id: log.position for run_id, log in logs.items()}
         records = [record for log in logs.values() for record in log.records()]
         shared = shared_records(self._state_dir, {log.trace_id for log in logs.values()})
         if shared:
@@ -239,7 +240,7 @@ class Worker:
         for run_id, log in logs.items():
             if run_id in outcomes and outcomes[run_id].settled:
                 self._failed.pop(run_id, None)
-                self._watch.settled(log)
+                self._watch.settled(log, positions[run_id])
             else:
                 log.spill()
                 self._failed[run_id] = log

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 import msgspec
 
@@ -27,6 +27,9 @@ class _Kept(msgspec.Struct):
     log: RunLog
     size: int
     since: float
+    """By the monotonic clock."""
+    position: tuple[int, int] | None
+    """How far its journal was sealed; None for what is held in memory."""
 
 
 class SettledRuns:
@@ -41,18 +44,22 @@ class SettledRuns:
         self._in_journal: OrderedDict[str, _Kept] = OrderedDict()
         self._bytes = {"memory": 0, "journal": 0}
 
-    def add(self, log: RunLog) -> None:
-        """Take a run whose file and row are safe now."""
+    def add(self, log: RunLog, position: tuple[int, int] | None) -> None:
+        """Take a run whose file and row are safe now, up to a position in its journal.
+
+        Where something has come since, the run is on its way here once more.
+        """
         self._remove(log.run_id)
-        if isinstance(log.journal, Journal):
-            log.journal.write(runlog.encode("sealed", time.time_ns()))
-        kept = _Kept(log, log.size, time.monotonic())
+        journal = log.journal if isinstance(log.journal, Journal) else None
+        if journal is not None and not (position and journal.seal(runlog.encode("sealed", time.time_ns()), position)):
+            return
+        now = time.monotonic()
         if log.in_memory:
-            self._in_memory[log.run_id] = kept
-            self._bytes["memory"] += kept.size
-        if isinstance(log.journal, Journal):
-            self._in_journal[log.run_id] = _Kept(log, log.journal.size, kept.since)
-            self._bytes["journal"] += log.journal.size
+            self._in_memory[log.run_id] = _Kept(log, log.size, now, None)
+            self._bytes["memory"] += self._in_memory[log.run_id].size
+        if journal is not None:
+            self._in_journal[log.run_id] = _Kept(log, journal.size, now, journal.position)
+            self._bytes["journal"] += self._in_journal[log.run_id].size
 
     def expire(self) -> None:
         """Let go of what is too old or too much."""
@@ -61,7 +68,7 @@ class SettledRuns:
             run_id, kept = self._in_memory.popitem(last=False)
             self._bytes["memory"] -= kept.size
             if run_id not in self._in_journal or not kept.log.spill():
-                self._let_go(kept.log)
+                self._let_go(kept)
         for _ in range(len(self._in_journal)):
             if self._bytes["journal"] <= IN_JOURNAL and _first(self._in_journal).since >= oldest:
                 return
@@ -70,11 +77,13 @@ class SettledRuns:
                 self._in_journal[run_id] = kept  # another process is not done with it
                 continue
             self._bytes["journal"] -= kept.size
-            self._let_go(kept.log)
+            self._let_go(kept)
 
-    def _let_go(self, log: RunLog) -> None:
-        self._remove(log.run_id)
-        self._forget(log)
+    def _let_go(self, kept: _Kept) -> None:
+        """Forget a run, unless something has come just now: it is on its way here once more."""
+        self._remove(kept.log.run_id)
+        if kept.position is None or self._spool.release(cast("Journal", kept.log.journal), kept.position):
+            self._forget(kept.log)
 
     def _remove(self, run_id: str) -> None:
         for place, kept in (("memory", self._in_memory), ("journal", self._in_journal)):

@@ -95,6 +95,17 @@ class Journal:
         self._map, self._at, self._limit = slot.map, slot.start + len(header), slot.start + SLOT
         return True
 
+    def seal(self, line: bytes, position: tuple[int, int]) -> bool:
+        """Store the line that says that everything up to `position` is safe; False where more has come since."""
+        with self._lock:
+            return position == self.position and self.write(line)
+
+    def squeeze_in(self, line: bytes) -> None:
+        """Store a line if there is room for it just here: in a signal handler, which must not wait for more."""
+        with self._lock:
+            if self._at + len(line) <= self._limit:
+                self.write(line)
+
     def read(self) -> bytes:
         """Give all that was stored."""
         with self._lock:
