@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, precondition, rule, run_state_machine_as_test
 
@@ -217,6 +217,10 @@ def _out_of_the_way(folder: Path) -> None:
 def test_no_decision_is_lost_invented_or_there_twice() -> None:
     """Processes that are really killed, and folders that really fail."""
     chosen: Any = settings(
-        max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=20,
+        stateful_step_count=20,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate,),
     )
     run_state_machine_as_test(Runs, settings=chosen)
