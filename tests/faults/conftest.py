@@ -1,6 +1,8 @@
 """What the fault suite shares: `--fault-figures FILE`, and the fixture by which tests say what they did and found."""
 
 import inspect
+import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Final
@@ -30,6 +32,14 @@ def figures(request: pytest.FixtureRequest) -> RecordFigure:
     shows = inspect.getdoc(request.function) or request.node.name
     properties.append((SHOWS, " ".join(shows.partition("\n\n")[0].split())))
     return lambda name, value: properties.append((FIGURE + name, value))
+
+
+@pytest.fixture
+def dice() -> random.Random:
+    """Give random numbers, other ones each time; the seed is printed where the test fails."""
+    seed = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().getrandbits(32)
+    print(f"FAULT_SEED={seed}")  # noqa: T201 # so that a failure can be repeated
+    return random.Random(seed)  # noqa: S311 # not for secrets
 
 
 class _Collected:

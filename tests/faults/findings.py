@@ -13,6 +13,8 @@ from typing import Any, Final
 import msgspec
 
 from ire_otel import reader
+from ire_otel.db.engine import database
+from ire_otel.db.migrate import upgrade
 from ire_otel.model import UNSET, TraceDocument
 from ire_otel.settings import Settings
 from ire_otel.verification import verify
@@ -29,6 +31,11 @@ class Brain:
         """`settings` as the processes have them; the brain folder is `brain` where they do not say."""
         self.folder = folder
         self.settings = Settings(**{"brain_dir": folder / "brain", **settings})
+
+    def make_database(self) -> None:
+        """Make the database beforehand, so that the fault hits something else."""
+        self.settings.brain_dir.mkdir(parents=True, exist_ok=True)
+        upgrade(database(self.settings.database_url))
 
     def recover(self) -> "subprocess.CompletedProcess[str]":
         """Run `ire-otel recover` as people do."""
@@ -122,9 +129,7 @@ def _decisions(document: TraceDocument) -> Counter[int]:
 
 def _check_the_rest(said: Said, document: TraceDocument) -> None:
     """Check prompts, evidence and scores: those that were recorded are there, whole."""
-    attempts = {
-        name: [stage] if stage.attempts is UNSET else stage.attempts for name, stage in document.stages.items()
-    }
+    attempts = {name: [stage] if stage.attempts is UNSET else stage.attempts for name, stage in document.stages.items()}
     prompts = {
         name: text
         for attempt in attempts.get("synthesis", ())

@@ -34,9 +34,10 @@ APART: Final = 1_000_000
 
 def decision(number: int) -> dict[str, Any]:
     """Give the arguments of decision `number`: about 500 bytes, now and then 5 KB."""
+    times = 4 if number % 29 else 60
     return {
         "what": {"option": number, "reading": "the narrow reading of the brief"},
-        "why": f"Option {number} answers the part of the query that names small manufacturers. " * (60 if number % 29 == 28 else 4),
+        "why": f"Option {number} answers the part of the query about small manufacturers. " * times,
         "confidence": number % 100 / 100,
         "alternatives": ["broad reading of the brief (0.31)", "ask the user to clarify (0.12)"],
         "inputs": {"number": number, "signals": ["small", "competitive"]},

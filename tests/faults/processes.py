@@ -84,11 +84,11 @@ class Process:
     def said(self) -> dict[str, Said]:
         """Give what it has said so far, by run."""
         runs: dict[str, Said] = defaultdict(Said)
-        for trace_id, what, *numbers in self._lines:
-            if what == "ended":
-                runs[trace_id].ended = True
-            elif trace_id.startswith("trc_"):
-                runs[trace_id].done[what].update(map(int, numbers))
+        for trace_id, *words in self._lines:
+            if not trace_id.startswith("trc_"):
+                continue
+            runs[trace_id].ended |= words == ["ended"]
+            runs[trace_id].done[words[0]].update(map(int, words[1:]))
         return runs
 
     def log(self) -> str:
