@@ -173,8 +173,11 @@ class Recovery:
     ) -> Iterator[Recovered]:
         state_dir = self._settings.state_dir
         with spool.claimed(folder) as ours, suppress(OSError, JournalVersionError), JournalFolder(folder) as journals:
-            left = not ours
-            for trace_id in trace_ids if ours else ():
+            if not ours or spool.settled_for(folder) is not None:
+                return  # another recovery has it, or has seen to all of it since
+            left = False
+            done = spool.done_in(folder)
+            for trace_id in (trace_id for trace_id in trace_ids if trace_id not in done):
                 others = {*where.get(trace_id, ()), *spool.participants(state_dir, trace_id)} - {folder}
                 made = self._settle(Found.of(trace_id, sorted(others), journals), folder)
                 left = left or made.left

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -129,63 +128,54 @@ class JournalFolder:
 def cut_off_unused(folder: Path) -> None:
     """Give back the disk space behind the last used slot of each file. Raises OSError."""
     for path in folder.glob(f"*{SUFFIX}"):
-        with _mapped(path) as whole:
-            used = [offset + SLOT for offset in range(0, len(whole), SLOT) if _words(whole, offset)]
+        with ExitStack() as stack:
+            used = [offset + SLOT for handle, offset in _slots_of(path, stack) if _words(handle, offset)]
         os.truncate(path, max(used, default=0))
 
 
-Part = tuple[mmap.mmap, int]
-"""A slot: the mapped file, and where in it the slot begins."""
+Part = tuple[int, int]
+"""A slot: the handle of its file, and where in it the slot begins.
+
+Files are read, not mapped: their process, or another recovery, may cut one short at any time, and a look at a mapped
+page that is gone is SIGBUS.
+"""
 
 
 def _slots(folder: Path, stack: ExitStack) -> dict[str, dict[int, Part]]:
     """Give the used slots in a folder, by log and part."""
     logs: dict[str, dict[int, Part]] = defaultdict(dict)
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        whole = stack.enter_context(_mapped(path))
-        for offset in range(0, len(whole), SLOT):
-            words = _words(whole, offset)
+        for handle, offset in _slots_of(path, stack):
+            words = _words(handle, offset)
             if words:
                 _check(path, words[1], SLOT_VERSION)
-                logs[words[2].decode("utf-8", "replace")][int(words[3])] = whole, offset
+                logs[words[2].decode("utf-8", "replace")][int(words[3])] = handle, offset
     return logs
 
 
-@contextmanager
-def _mapped(path: Path) -> Iterator[Any]:
-    """Map a file; one that is empty, or that its process has taken away in the meantime, is empty."""
+def _slots_of(path: Path, stack: ExitStack) -> list[Part]:
+    """Give all slots of a file; none where its process has taken it away in the meantime."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
-        yield b""
-        return
-    try:
-        size = os.fstat(handle).st_size
-        whole = mmap.mmap(handle, size, prot=mmap.PROT_READ) if size else b""
-    finally:
-        os.close(handle)
-    try:
-        yield whole
-    finally:
-        if isinstance(whole, mmap.mmap):
-            whole.close()
+        return []
+    stack.callback(os.close, handle)
+    return [(handle, offset) for offset in range(0, os.fstat(handle).st_size, SLOT)]
 
 
-def _words(whole: mmap.mmap, offset: int) -> list[bytes]:
+def _words(handle: int, offset: int) -> list[bytes]:
     """Give what a slot says of itself; nothing where it is free, or its beginning torn."""
-    words = whole[offset : offset + _HEADER].partition(b"\n")[0].split(b" ")
+    words = os.pread(handle, _HEADER, offset).partition(b"\n")[0].split(b" ")
     return words if len(words) == _HEADER_WORDS and words[0] == b"slot" and words[3].isdigit() else []
 
 
 def _content(part: Part) -> bytes:
-    whole, offset = part
-    return whole[offset : offset + SLOT].partition(b"\n")[2].rstrip(b"\0")
+    return os.pread(part[0], SLOT, part[1]).partition(b"\n")[2].rstrip(b"\0")
 
 
 def _first_line(part: Part) -> bytes:
-    whole, offset = part
-    begin = whole.find(b"\n", offset) + 1
-    return whole[begin : max(begin, whole.find(b"\n", begin, offset + SLOT))]
+    line, end, _ = _content(part).partition(b"\n")
+    return line if end else b""
 
 
 def _header(folder: Path, entries: Iterable[runlog.Entry]) -> runlog.Header | None:
