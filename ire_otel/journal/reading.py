@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import mmap
 import os
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
 import msgspec
 
@@ -85,7 +84,7 @@ class JournalFolder:
         """What is in it, without having read it all."""
 
     def __enter__(self) -> Self:
-        """Map the files. Raises OSError, and JournalVersionError."""
+        """Open the files. Raises OSError, and JournalVersionError."""
         with ExitStack() as stack:
             self._logs = _slots(self.folder, stack)
             self.summaries = [summary for key in self._logs if (summary := self._summary(key)) is not None]
@@ -129,63 +128,66 @@ class JournalFolder:
 def cut_off_unused(folder: Path) -> None:
     """Give back the disk space behind the last used slot of each file. Raises OSError."""
     for path in folder.glob(f"*{SUFFIX}"):
-        with _mapped(path) as whole:
-            used = [offset + SLOT for offset in range(0, len(whole), SLOT) if _words(whole, offset)]
+        with ExitStack() as stack:
+            used = [at + SLOT for file in _opened(path, stack) for at in file.slots if _words(file, at)]
         os.truncate(path, max(used, default=0))
 
 
-Part = tuple[mmap.mmap, int]
-"""A slot: the mapped file, and where in it the slot begins."""
+class _File:
+    """An arena, read with system calls.
+
+    A mapped one would end our process (SIGBUS) where the process that it belongs to cuts it short, as it does when it
+    shuts down.
+    """
+
+    def __init__(self, path: Path, handle: int) -> None:
+        self.path = path
+        self._handle = handle
+        self.slots = range(0, os.fstat(handle).st_size, SLOT)
+        """Where slots begin."""
+
+    def read(self, begin: int, length: int) -> bytes:
+        """Give the bytes that are there."""
+        return os.pread(self._handle, length, begin)
+
+
+Part = tuple[_File, int]
+"""A slot: the file, and where in it the slot begins."""
 
 
 def _slots(folder: Path, stack: ExitStack) -> dict[str, dict[int, Part]]:
     """Give the used slots in a folder, by log and part."""
     logs: dict[str, dict[int, Part]] = defaultdict(dict)
-    for path in sorted(folder.glob(f"*{SUFFIX}")):
-        whole = stack.enter_context(_mapped(path))
-        for offset in range(0, len(whole), SLOT):
-            words = _words(whole, offset)
+    for file in [file for path in sorted(folder.glob(f"*{SUFFIX}")) for file in _opened(path, stack)]:
+        for at in file.slots:
+            words = _words(file, at)
             if words:
-                _check(path, words[1], SLOT_VERSION)
-                logs[words[2].decode("utf-8", "replace")][int(words[3])] = whole, offset
+                _check(file.path, words[1], SLOT_VERSION)
+                logs[words[2].decode("utf-8", "replace")][int(words[3])] = file, at
     return logs
 
 
-@contextmanager
-def _mapped(path: Path) -> Iterator[Any]:
-    """Map a file; one that is empty, or that its process has taken away in the meantime, is empty."""
-    try:
+def _opened(path: Path, stack: ExitStack) -> Iterator[_File]:
+    """Open a file for as long as `stack` is; gives none where its process has taken it away in the meantime."""
+    with suppress(FileNotFoundError):
         handle = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        yield b""
-        return
-    try:
-        size = os.fstat(handle).st_size
-        whole = mmap.mmap(handle, size, prot=mmap.PROT_READ) if size else b""
-    finally:
-        os.close(handle)
-    try:
-        yield whole
-    finally:
-        if isinstance(whole, mmap.mmap):
-            whole.close()
+        stack.callback(os.close, handle)
+        yield _File(path, handle)
 
 
-def _words(whole: mmap.mmap, offset: int) -> list[bytes]:
+def _words(file: _File, at: int) -> list[bytes]:
     """Give what a slot says of itself; nothing where it is free, or its beginning torn."""
-    words = whole[offset : offset + _HEADER].partition(b"\n")[0].split(b" ")
+    words = file.read(at, _HEADER).partition(b"\n")[0].split(b" ")
     return words if len(words) == _HEADER_WORDS and words[0] == b"slot" and words[3].isdigit() else []
 
 
 def _content(part: Part) -> bytes:
-    whole, offset = part
-    return whole[offset : offset + SLOT].partition(b"\n")[2].rstrip(b"\0")
+    file, at = part
+    return file.read(at, SLOT).partition(b"\n")[2].rstrip(b"\0")
 
 
 def _first_line(part: Part) -> bytes:
-    whole, offset = part
-    begin = whole.find(b"\n", offset) + 1
-    return whole[begin : max(begin, whole.find(b"\n", begin, offset + SLOT))]
+    return _content(part).partition(b"\n")[0]
 
 
 def _header(folder: Path, entries: Iterable[runlog.Entry]) -> runlog.Header | None:
