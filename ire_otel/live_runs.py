@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +13,7 @@ from ire_otel import assembly, semconv
 from ire_otel.assembly.selection import is_run_span
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
-from ire_otel.journal.reading import Summary, logs_in, summaries
+from ire_otel.journal.reading import JournalFolder
 from ire_otel.model import TraceDocument
 from ire_otel.records import SpanRecord
 from ire_otel.recovery import belonging, shared_records
@@ -48,20 +49,22 @@ def live_runs(state_dir: Path) -> list[LiveRun]:
     return sorted(found, key=lambda run: (run.start_ns, run.trace_id), reverse=True)
 
 
-def began_here(state_dir: Path, trace_ids: Collection[str]) -> set[str | None]:
+def began_here(state_dir: Path, trace_ids: Collection[str]) -> set[str]:
     """Give those of the runs whose own processes, live or not, have their journals on this machine."""
-    logs = [(folder, log) for folder in spool.processes(state_dir) for log in _summaries(folder)]
-    return {
-        log.run_id
-        for folder, log in logs
-        if log.run_id in trace_ids and _head(_records(folder, log.trace_id), log.run_id) is not None
-    }
+    begun: set[str] = set()
+    for folder in spool.processes(state_dir):
+        with _journals(folder) as journals:
+            for log in journals.summaries if journals is not None else ():
+                if log.run_id in trace_ids and _head(_records(journals, log.trace_id), log.run_id) is not None:
+                    begun.add(str(log.run_id))
+    return begun
 
 
 def look(state_dir: Path, run: LiveRun) -> Look:
     """Look how far a run is, what other processes recorded of it included."""
     lives = spool.is_live(run.folder)  # before its journal is read: what it recorded last is not missed then
-    records = [*_records(run.folder, run.otel_trace_id), *shared_records(state_dir, [run.otel_trace_id])]
+    with _journals(run.folder) as journals:
+        records = [*_records(journals, run.otel_trace_id), *shared_records(state_dir, [run.otel_trace_id])]
     head = _head(records, run.trace_id)
     if head is None:
         return Look(state="ended")
@@ -73,13 +76,14 @@ def look(state_dir: Path, run: LiveRun) -> Look:
 
 
 def _open_in(folder: Path) -> Iterator[LiveRun]:
-    unsealed = [log for log in _summaries(folder) if not log.sealed]
-    for otel_trace_id in dict.fromkeys(log.trace_id for log in unsealed):
-        records = _records(folder, otel_trace_id)
-        for run_id in dict.fromkeys(log.run_id for log in unsealed if log.trace_id == otel_trace_id):
-            head = _head(records, run_id)
-            if run_id is not None and head is not None and head.end_ns is None:
-                yield LiveRun(trace_id=run_id, otel_trace_id=otel_trace_id, folder=folder, start_ns=head.start_ns)
+    with _journals(folder) as journals:
+        unsealed = [] if journals is None else [log for log in journals.summaries if not log.sealed]
+        for otel_trace_id in dict.fromkeys(log.trace_id for log in unsealed):
+            records = _records(journals, otel_trace_id)
+            for run_id in dict.fromkeys(log.run_id for log in unsealed if log.trace_id == otel_trace_id):
+                head = _head(records, run_id)
+                if run_id is not None and head is not None and head.end_ns is None:
+                    yield LiveRun(trace_id=run_id, otel_trace_id=otel_trace_id, folder=folder, start_ns=head.start_ns)
 
 
 def _head(records: list[SpanRecord], run_id: str | None) -> SpanRecord | None:
@@ -88,15 +92,18 @@ def _head(records: list[SpanRecord], run_id: str | None) -> SpanRecord | None:
     return max(heads, key=lambda head: head.end_ns is not None, default=None)
 
 
-def _records(folder: Path, otel_trace_id: str) -> list[SpanRecord]:
-    try:
-        return [record for log in logs_in(folder, otel_trace_id) for record in log.records()]
-    except (OSError, JournalVersionError):
-        return []
+def _records(journals: JournalFolder | None, otel_trace_id: str) -> list[SpanRecord]:
+    logs = [] if journals is None else journals.logs(otel_trace_id)
+    return [record for log in logs for record in log.records()]
 
 
-def _summaries(folder: Path) -> list[Summary]:
-    try:
-        return summaries(folder)
-    except (OSError, JournalVersionError):
-        return []
+@contextmanager
+def _journals(folder: Path) -> Iterator[JournalFolder | None]:
+    """Open the journals of a process; None where they are gone, or cannot be read."""
+    with ExitStack() as stack:
+        try:
+            journals = stack.enter_context(JournalFolder(folder))
+        except (OSError, JournalVersionError):
+            yield None
+        else:
+            yield journals

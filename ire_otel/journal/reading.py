@@ -158,7 +158,8 @@ Part = tuple[_File, int]
 def _slots(folder: Path, stack: ExitStack) -> dict[str, dict[int, Part]]:
     """Give the used slots in a folder, by log and part."""
     logs: dict[str, dict[int, Part]] = defaultdict(dict)
-    for file in [file for path in sorted(folder.glob(f"*{SUFFIX}")) for file in _opened(path, stack)]:
+    files = [file for path in sorted(folder.glob(f"*{SUFFIX}")) for file in _opened(path, stack)]
+    for file in files:
         for at in file.slots:
             words = _words(file, at)
             if words:
