@@ -8,6 +8,7 @@ from typing import Final
 
 from ire_otel import reader
 from ire_otel.errors import ConfigurationError, RowRefusedError, TraceFileError
+from ire_otel.locations import LATE
 from ire_otel.model import TraceDocument
 from ire_otel.report import is_markdown
 from ire_otel.reviews import FOLDER as REVIEWS
@@ -83,12 +84,21 @@ def reports(chosen: Settings, project: str | None = None) -> Iterator[Path]:
             yield path
 
 
+def late_files(chosen: Settings, project: str | None = None) -> Iterator[Path]:
+    """Give the files of what came too late to be assembled, beside the trace files of their runs."""
+    for folder in projects(chosen, project):
+        for name in _names(folder / TRACES):
+            if name.endswith(LATE):
+                yield folder / TRACES / name
+
+
 def strays(chosen: Settings, project: str | None = None) -> Iterator[Path]:
     """Give what a crash left: temporary files older than IN_FLIGHT, and what else is no trace file among those."""
     for folder in projects(chosen, project):
         for name in _names(folder / TRACES):
             path = folder / TRACES / name
-            if not _is_trace_file(name) and (not name.endswith(TEMPORARY) or _is_left(path)):
+            known = _is_trace_file(name) or name.endswith(LATE)
+            if not known and (not name.endswith(TEMPORARY) or _is_left(path)):
                 yield path
     for path in _files(chosen, project):
         if path.name.startswith(".") and path.name.endswith(TEMPORARY) and _is_left(path):

@@ -1,4 +1,4 @@
-"""Names of folders for names of projects. Pure."""
+"""Names of folders and files. Pure."""
 
 import hashlib
 import re
@@ -6,6 +6,8 @@ from typing import Final
 
 UNNAMED: Final = "unknown"
 """Folder of runs that name no project."""
+LATE: Final = ".late.jsonl"
+"""Ends the name of the file, beside the trace file, of what came too late to be assembled."""
 
 _SAFE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MARKED: Final = re.compile(r".*-[0-9a-f]{8}")

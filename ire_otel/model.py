@@ -194,6 +194,16 @@ class TraceDocument(msgspec.Struct, frozen=True, kw_only=True):
         judging = [stage for stage in self.stages.values() if not (stage.principle_scores is stage.passing is UNSET)]
         return self.stages.get("quality_gate", judging[-1] if judging else None)
 
+    @property
+    def open_stage(self) -> str | None:
+        """The stage that was entered last and not left."""
+        still_open = [
+            (stage.started_at, name)
+            for name, stage in self.stages.items()
+            if stage.started_at is not None and stage.completed_at is None
+        ]
+        return max(still_open)[1] if still_open else None
+
 
 def given(value: T | UnsetType) -> T | None:
     """Give a field that may be unset, None where it is."""

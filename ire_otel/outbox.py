@@ -70,6 +70,13 @@ class Outbox:
         """Count the rows that wait."""
         return len(_names(self._waiting))
 
+    def waiting_since(self) -> float | None:
+        """Give when the row was put in that waits longest, in seconds since 1970; None where none waits."""
+        for name in _names(self._waiting):
+            with suppress(OSError):
+                return (self._waiting / name).stat().st_mtime
+        return None
+
 
 def _write(path: Path, content: msgspec.Struct) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -22,13 +22,12 @@ from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
 from ire_otel.journal.reading import FoundLog, JournalFolder, Summary, cut_off_unused
+from ire_otel.locations import LATE
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.settings import Settings
 
 logger = logging.getLogger("ire_otel")
 
-LATE: Final = ".late.jsonl"
-"""Ends the name of the file, beside the trace file, of what came too late to be assembled."""
 UNCLAIMED: Final = "unclaimed"
 """Folder in state_dir of what belongs to no run that this machine knows."""
 

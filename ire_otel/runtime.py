@@ -69,7 +69,7 @@ class Runtime:
         self.settings = chosen
         self._steps = steps
         self._enabled = chosen.enabled and not settings.tracing_switched_off()
-        found = {name: _exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
+        found = {name: find_exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
         own = found.pop(OWN_EXPORTER, None)
         self._open: dict[str, Trace] = {}
         self._journals = RunJournals(chosen, self)
@@ -296,7 +296,7 @@ def _research_exporter(entry_point: EntryPoint, chosen: Settings, steps: Sequenc
     return cast("RecordExporter", entry_point.load()(settings=chosen, steps=steps))
 
 
-def _exporter(name: str, chosen: Settings) -> EntryPoint:
+def find_exporter(name: str, chosen: Settings) -> EntryPoint:
     """Find an exporter by its OpenTelemetry name. Raises ConfigurationError with the nearest one."""
     wanted = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}[chosen.otlp_protocol]
     looked_up = wanted if name == "otlp" else name

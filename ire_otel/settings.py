@@ -154,6 +154,12 @@ def carried_context(environment: Mapping[str, str] | None = None) -> dict[str, s
     return {name: variables[name.upper()] for name in _CARRIED if name.upper() in variables}
 
 
+def opentelemetry_variables(environment: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Give the variables that OpenTelemetry itself reads; some hold secrets."""
+    variables = os.environ if environment is None else environment
+    return {name: value for name, value in variables.items() if name.startswith("OTEL_")}
+
+
 def raises_errors() -> bool:
     """Tell whether IRE_OTEL_RAISE asks for internal errors to be raised; needed before settings could be read."""
     return os.environ.get("IRE_OTEL_RAISE", "") in {"1", "true"}

@@ -10,6 +10,7 @@ import typer
 from ire_otel.cli import calibrate, database, flags, query
 from ire_otel.cli.compare import compare
 from ire_otel.cli.demo import demo
+from ire_otel.cli.doctor import doctor
 from ire_otel.cli.files import verify
 from ire_otel.cli.recover import recover
 from ire_otel.cli.review import flag, review
@@ -32,6 +33,7 @@ app.command()(flag)
 app.command()(review)
 app.command()(verify)
 app.command()(recover)
+app.command()(doctor)
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(flags.app, name="flags")
 app.add_typer(database.app, name="db")

@@ -36,6 +36,8 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
     """Unix time in seconds."""
     length: float
     """Seconds, above 0."""
+    now: float | None = None
+    """Unix time in seconds, for a run that goes on."""
 
     def span(self, attempt: Attempt) -> tuple[float, float] | None:
         """Give where `attempt` begins and ends, each as a share of the axis; None if it was never started."""
@@ -45,6 +47,12 @@ class Axis(msgspec.Struct, frozen=True, kw_only=True):
         end = moment(attempt.completed_at).timestamp() if attempt.completed_at else self.start + self.length
         shares = [min(1.0, max(0.0, (time - self.start) / self.length)) for time in (begin, end)]
         return shares[0], shares[1]
+
+    def taken(self, span: Run | Attempt) -> float | None:
+        """Give how many seconds `span` took, or has taken so far; None where nobody knows."""
+        if self.now is None or span.started_at is None or span.completed_at is not None:
+            return span.duration_seconds
+        return max(0.0, self.now - moment(span.started_at).timestamp())
 
 
 class Bar:
@@ -69,12 +77,12 @@ class Bar:
         )
 
 
-def overview(document: TraceDocument) -> RenderableType:
-    """Give the whole run, texts shortened to a line each."""
-    axis = _axis(document)
+def overview(document: TraceDocument, *, now: float | None = None) -> RenderableType:
+    """Give the whole run, texts shortened to a line each. now: Unix time in seconds, for a run that goes on."""
+    axis = _axis(document, now)
     steps = _steps(document)
     label_width = max((len(step.label) for step in steps), default=0)
-    parts: list[RenderableType] = [*_heading(document)]
+    parts: list[RenderableType] = [*_heading(document, axis)]
     for step in steps:
         parts += [Text(), _bar_line(step, axis, label_width), _indented(_step_lines(step, full=False))]
     parts += _section("iterations", map(_iteration, document.iterations))
@@ -84,26 +92,26 @@ def overview(document: TraceDocument) -> RenderableType:
     return Group(*parts)
 
 
-def stage_in_full(document: TraceDocument, name: str) -> RenderableType:
+def stage_in_full(document: TraceDocument, name: str, *, now: float | None = None) -> RenderableType:
     """Give one stage with everything it recorded, nothing shortened; KeyError where the run has no such stage."""
-    axis = _axis(document)
-    parts: list[RenderableType] = [_title(document)]
+    axis = _axis(document, now)
+    parts: list[RenderableType] = [_title(document, axis)]
     for step in _steps_of(name, document.stages[name]):
         parts += [Text(), _bar_line(step, axis, len(step.label)), _indented(_step_lines(step, full=True))]
     return Group(*parts)
 
 
-def _title(document: TraceDocument) -> Text:
+def _title(document: TraceDocument, axis: Axis) -> Text:
     run, gate = document.run, document.stages.get("quality_gate")
     line = Text.assemble((document.trace_id, "bold"), "  ", (run.status, STATUS_STYLE[run.status]))
     if gate is not None:
         line.append("  gate ").append_text(_verdict(gate))
-    return line.append(f"  {seconds(run.duration_seconds)}")
+    return line.append(f"  {seconds(axis.taken(run))}")
 
 
-def _heading(document: TraceDocument) -> Iterator[Text]:
+def _heading(document: TraceDocument, axis: Axis) -> Iterator[Text]:
     run, metadata = document.run, document.metadata
-    yield _title(document)
+    yield _title(document, axis)
     yield Text(one_line(run.query), style="italic")
     facts = {
         "project": document.project_name,
@@ -129,10 +137,11 @@ def _heading(document: TraceDocument) -> Iterator[Text]:
         yield Text(one_line(run.error), style="bold red")
 
 
-def _axis(document: TraceDocument) -> Axis:
+def _axis(document: TraceDocument, now: float | None) -> Axis:
     spans: list[Run | Attempt] = [document.run, *(step.attempt for step in _steps(document))]
     moments = [moment(time).timestamp() for span in spans for time in (span.started_at, span.completed_at) if time]
-    return Axis(start=min(moments), length=max(max(moments) - min(moments), 1e-6))
+    moments += [] if now is None else [now]
+    return Axis(start=min(moments), length=max(max(moments) - min(moments), 1e-6), now=now)
 
 
 def _steps(document: TraceDocument) -> list[Step]:
@@ -161,9 +170,7 @@ def _bar_line(step: Step, axis: Axis, label_width: int) -> Table:
     line.add_column(ratio=1, min_width=_NARROWEST_AXIS)
     line.add_column(no_wrap=True, justify="right", min_width=9)
     style = "red" if step.attempt.error else "cyan"
-    line.add_row(
-        Text(step.label, style="bold"), Bar(axis.span(step.attempt), style), seconds(step.attempt.duration_seconds)
-    )
+    line.add_row(Text(step.label, style="bold"), Bar(axis.span(step.attempt), style), seconds(axis.taken(step.attempt)))
     return line
 
 

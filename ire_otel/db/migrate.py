@@ -81,6 +81,11 @@ def current(target: Database) -> str | None:
             raise
 
 
+def is_known(revision: str) -> bool:
+    """Tell whether this version has that migration."""
+    return revision in _revisions()
+
+
 def sql(dialect: str, *, start: str = "base", end: str = HEAD, transaction: bool = True) -> str:
     """Give the SQL that brings a database of `dialect` from one migration to another, down where `end` is earlier."""
     from alembic import command

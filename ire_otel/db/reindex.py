@@ -19,6 +19,7 @@ from ire_otel.db.store import RunStore
 from ire_otel.db.stored import Place, Stored
 from ire_otel.db.tables import traces
 from ire_otel.errors import RowRefusedError, TraceFileError
+from ire_otel.outbox import Outbox
 from ire_otel.row import Row
 from ire_otel.settings import Settings
 
@@ -81,6 +82,7 @@ class _Reindexing:
 
     def __init__(self, chosen: Settings, store: RunStore, stored: Stored, *, force: bool) -> None:
         self._settings, self._store, self._stored, self._force = chosen, store, stored, force
+        self._outbox = Outbox(chosen.state_dir)
         self._files = self._current = self._reviewed = 0
         self._problems: dict[Path, str] = {}
 
@@ -125,7 +127,7 @@ class _Reindexing:
             current=self._current,
             reviewed=self._reviewed,
             problems=[Problem(path=str(path), reason=reason) for path, reason in self._problems.items()],
-            rows_without_file=[place.trace_id for place in self._stored.all_places() if not self._has_file(place)],
+            rows_without_file=[place.trace_id for place in self._stored.all_places() if self._lacks_file(place)],
         )
 
     def _outdated(self, versions: dict[Path, int]) -> Iterator[Path]:
@@ -147,9 +149,14 @@ class _Reindexing:
                 self._problems[path] = str(error)
         refused = self._store.save(list(rows.values()))
         self._problems |= {path: str(refused[path.stem]) for path in rows if path.stem in refused}
+        for path in rows:
+            if path.stem not in refused:
+                self._outbox.saved(path.stem)
 
-    def _has_file(self, place: Place) -> bool:
-        return place.location is not None and brain_files.exists(self._settings.resolve(place.location))
+    def _lacks_file(self, place: Place) -> bool:
+        if place.location is None:
+            return not place.goes_on
+        return not brain_files.exists(self._settings.resolve(place.location))
 
 
 def _version(path: Path) -> int:

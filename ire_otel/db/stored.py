@@ -53,6 +53,12 @@ class Place(NamedTuple):
     trace_id: str
     location: str | None
     updated_at: datetime
+    status: str
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the run goes on: its trace file is written when it ends."""
+        return self.status == "in_progress"
 
 
 class Stored:
@@ -142,7 +148,7 @@ class Stored:
             yield self._connection
 
 
-_PLACES: Final = sa.select(traces.c.trace_id, traces.c.trace_file_path, traces.c.updated_at)
+_PLACES: Final = sa.select(traces.c.trace_id, traces.c.trace_file_path, traces.c.updated_at, traces.c.status)
 
 
 def _structs(

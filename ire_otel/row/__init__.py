@@ -74,7 +74,7 @@ def _run_row(document: TraceDocument, location: str | None, attempts: list[Attem
         "tracing_overhead_ms": metadata.tracing_overhead_ms,
         "dropped_telemetry": 0 if dropped is UNSET else dropped.attributes + dropped.events + dropped.links,
         "schema_version": document.schema_version,
-        "current_stage": _open_stage(document) if run.status == "in_progress" else None,
+        "current_stage": document.open_stage if run.status == "in_progress" else None,
         "trace_file_path": location,
         **_paths(mapping(document.outputs)),
     }
@@ -85,16 +85,6 @@ def _run_row(document: TraceDocument, location: str | None, attempts: list[Attem
             "to 100 characters, a start is an ISO 8601 time; mend the trace file"
         )
     return RunRow(**mended)
-
-
-def _open_stage(document: TraceDocument) -> str | None:
-    """Give the stage that was entered last and not left."""
-    still_open = [
-        (stage.started_at, name)
-        for name, stage in document.stages.items()
-        if stage.started_at is not None and stage.completed_at is None
-    ]
-    return max(still_open)[1] if still_open else None
 
 
 def _gate_columns(document: TraceDocument) -> dict[str, Any]:

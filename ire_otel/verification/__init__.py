@@ -12,7 +12,9 @@ from ire_otel.db.engine import database
 from ire_otel.db.replay import REPLAYED
 from ire_otel.db.stored import Stored
 from ire_otel.errors import RowRefusedError, TraceFileError
+from ire_otel.locations import LATE
 from ire_otel.model import TraceDocument
+from ire_otel.outbox import Outbox
 from ire_otel.reviews import Entry, ReviewError, read
 from ire_otel.row import Row
 from ire_otel.settings import Settings
@@ -22,6 +24,7 @@ from ire_otel.verification.rows import contrast, differing
 
 BATCH: Final = 100
 """Files whose rows are read at a time."""
+_WAITS: Final = "it waits for its database: run `ire-otel recover`"
 
 
 class Difference(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,7 +33,8 @@ class Difference(msgspec.Struct, frozen=True, kw_only=True):
     subject: str
     """The run's trace_id; where there is no run, the path of a file."""
     aspect: str
-    """What differs: a column, a child table with its row and column; else file, row, document, report or reviews."""
+    """What differs: a column, a child table with its row and column; else file, late, row, document, report or
+    reviews."""
     says: str
     """In what it differs, as a sentence."""
 
@@ -45,6 +49,7 @@ def verify(
 ) -> Iterator[Difference]:
     """Give every difference between trace files, rows, reports and reviews, of all projects or of one.
 
+    Rows that wait for their database, or that it refused, are named instead of what they lack.
     Nothing is changed. on_files: called with the number of trace files that were just looked at.
     A run that is written in the meantime may be named though nothing is wrong with it.
 
@@ -57,6 +62,7 @@ def verify(
             yield from check.files(batch)
             on_files(len(batch))
         yield from check.reviews()
+        yield from check.outbox()
         yield from check.rows()
         yield from check.leftovers()
         yield from check.reports()
@@ -65,6 +71,11 @@ def verify(
 class _Check:
     def __init__(self, chosen: Settings, stored: Stored, project: str | None) -> None:
         self._settings, self._stored, self._project = chosen, stored, project
+        box = Outbox(chosen.state_dir)
+        self._unsaved = {waiting.trace_id: _WAITS for waiting in box.waiting()}
+        self._unsaved |= {refused.trace_id: f"its database refuses it: {refused.reason}" for refused in box.refused()}
+        self._seen: set[str] = set()
+        """Those of them that have been named, or have their row by now."""
 
     def files(self, paths: Sequence[Path]) -> Iterator[Difference]:
         """Look at trace files, at the rows of their runs, and at the reports that they name."""
@@ -73,6 +84,7 @@ class _Check:
             try:
                 document, rows = brain_files.document_and_row(self._settings, path)
             except (TraceFileError, RowRefusedError) as error:
+                self._seen.add(path.stem)
                 yield Difference(subject=path.stem, aspect="file", says=str(error))
             else:
                 made.append(rows)
@@ -80,10 +92,15 @@ class _Check:
         stored = self._stored.rows([one.run.trace_id for one in made])
         for one in self._stored.as_stored(made):
             trace_id = one.run.trace_id
-            if trace_id not in stored:
-                yield Difference(subject=trace_id, aspect="row", says="there is none: run `ire-otel db reindex`")
+            self._seen.add(trace_id)
+            columns = list(differing(one, stored[trace_id])) if trace_id in stored else None
+            if columns == []:
                 continue
-            for column, says in differing(one, stored[trace_id]):
+            if columns is None or trace_id in self._unsaved:
+                says = self._unsaved.get(trace_id, "there is none: run `ire-otel db reindex`")
+                yield Difference(subject=trace_id, aspect="row", says=says)
+                continue
+            for column, says in columns:
                 yield Difference(subject=trace_id, aspect=column, says=says)
 
     def reviews(self) -> Iterator[Difference]:
@@ -105,16 +122,26 @@ class _Check:
             if trace_id not in seen:
                 yield from self._said(trace_id, ())
 
+    def outbox(self) -> Iterator[Difference]:
+        """Look for rows that wait, or were refused, of runs whose trace files are not there."""
+        if self._project is None:
+            for trace_id in sorted(self._unsaved.keys() - self._seen):
+                yield Difference(subject=trace_id, aspect="row", says=self._unsaved[trace_id])
+
     def rows(self) -> Iterator[Difference]:
         """Look for rows whose trace file is gone, or was never written."""
         for place in self._stored.all_places(self._project):
             if place.location is None:
-                yield Difference(subject=place.trace_id, aspect="row", says="it names no trace file")
+                if not place.goes_on:
+                    yield Difference(subject=place.trace_id, aspect="row", says="it names no trace file")
             elif not brain_files.exists(self._settings.resolve(place.location)):
                 yield Difference(subject=place.trace_id, aspect="row", says=f"its file {place.location} is not there")
 
     def leftovers(self) -> Iterator[Difference]:
-        """Look for what a crash left."""
+        """Look for what a crash left, and for what came too late."""
+        for path in brain_files.late_files(self._settings, self._project):
+            says = f"{path} holds what came after the run was settled, and is not in its document: read it, remove it"
+            yield Difference(subject=path.name.removesuffix(LATE), aspect="late", says=says)
         for path in brain_files.strays(self._settings, self._project):
             yield Difference(subject=str(path), aspect="file", says="nothing refers to it; look at it and remove it")
 
