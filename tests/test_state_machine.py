@@ -41,7 +41,7 @@ class Runs(RuleBasedStateMachine):
         self.folder = Path(tempfile.mkdtemp(prefix="ire-otel-states-"))
         self.database = self.folder / "database"
         self.database.mkdir()
-        self.settings = {
+        self.settings: dict[str, Any] = {
             "brain_dir": self.folder / "brain",
             "state_dir": self.folder / "state",
             "database_url": f"sqlite:///{self.database / 'traces.db'}",
@@ -166,14 +166,12 @@ class Runs(RuleBasedStateMachine):
         found = {path.stem: reader.decode(path.read_bytes(), str(path)) for path in self._files()}
         assert found.keys() == self.runs.keys()
         for trace_id, model in self.runs.items():
-            taken = Counter(
-                decision.what for stage in found[trace_id].stages.values() for decision in stage.decisions
-            )
+            taken = Counter(decision.what for stage in found[trace_id].stages.values() for decision in stage.decisions)
             assert set(taken.values()) <= {1}, "a decision is there twice"
             assert set(model.sure) <= set(taken), "a decision is lost"
             assert set(taken) <= {*model.sure, *model.possible}, "a decision is invented"
             assert found[trace_id].run.status == ("complete" if model.ended else "incomplete")
-        assert self._rows() == {trace_id: len(found[trace_id].run.status) > 0 for trace_id in self.runs}
+        assert self._rows() == dict.fromkeys(self.runs, True)
 
     def _files(self) -> list[Path]:
         return list(self.folder.glob("brain/projects/*/_traces/*.json"))
@@ -182,7 +180,8 @@ class Runs(RuleBasedStateMachine):
         if not self.runs:
             return {}
         with closing(sqlite3.connect(self.database / "traces.db")) as connection:
-            return {row[0]: row[1] is not None for row in connection.execute("SELECT trace_id, trace_file_path FROM traces")}
+            rows = connection.execute("SELECT trace_id, trace_file_path FROM traces")
+            return {trace_id: path is not None for trace_id, path in rows}
 
 
 def recovered(chosen: Settings) -> None:

@@ -76,7 +76,11 @@ class RowWriter:
         if not waiting:
             return None
         rows = [made for one in waiting if (made := self._row_of(one)) is not None]
-        refused = self._tried(rows) if rows else {}
+        if not rows:
+            # Their files cannot be read just now.
+            self._leave_alone()
+            return self._down_until - time.monotonic()
+        refused = self._tried(rows)
         if refused is None:
             self._draining = iter(())
             return self._down_until - time.monotonic()
@@ -118,9 +122,13 @@ class RowWriter:
             for made in rows:
                 self._outbox.saved(made.run.trace_id)
             return refused
+        self._leave_alone()
+        return None
+
+    def _leave_alone(self) -> None:
+        """Try nothing for a while, a longer one each time."""
         self._down_until = time.monotonic() + self._pause
         self._pause = min(2 * self._pause, LAST_PAUSE)
-        return None
 
     def _queued(self, made: Row, why: str) -> Result:
         location = made.run.trace_file_path
@@ -133,13 +141,19 @@ class RowWriter:
         return {"row": f"queued: {why}", "settled": True}
 
     def _row_of(self, waiting: Waiting) -> Row | None:
-        """Make a row from its trace file; one that cannot be made is dropped from the outbox, for `verify` to name."""
+        """Make a row from its trace file; None where that cannot be read just now.
+
+        One whose file is no trace file any more is dropped from the outbox, for `verify` to name.
+        """
         path = self._settings.resolve(waiting.location)
         try:
             return brain_files.document_and_row(self._settings, path)[1]
         except RowRefusedError as refusal:
             self.refused(waiting.trace_id, refusal)
         except TraceFileError as error:
+            self.why_down = str(error)
             logger.error("the row of run %s cannot be made: %s", waiting.trace_id, error)  # noqa: TRY400 # one line
-            self._outbox.saved(waiting.trace_id)
+            gone = path.parent.is_dir() and not path.exists()
+            if gone or not isinstance(error.__cause__, OSError):
+                self._outbox.saved(waiting.trace_id)
         return None
