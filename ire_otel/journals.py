@@ -80,9 +80,9 @@ class RunJournals:
 
     def _begin(self) -> None:
         self._spool = Spool(self._settings.state_dir)
-        self._settled = SettledRuns(self._spool, self._settings.settle_after, self._owner.forget)
+        self._settled = SettledRuns(self._spool, self._settings.settle_after, self._let_go)
         self._joined: dict[str, RunLog] = {}
-        self._seen: dict[str, tuple[int, int]] = {}
+        self._seen: dict[str, tuple[int, int] | None] = {}
         self._rows: dict[str, tuple[int, float]] = {}
         self._recovering: Iterator[Recovered] | None = None
         self._settle_rows_at = 0.0
@@ -100,11 +100,12 @@ class RunJournals:
         if known is None:
             # The journal is how it reaches the other process, so there is one whatever `durability` says.
             self._spool.take_part(trace_id)
-            known = self._joined.setdefault(name, self._log(run_id, trace_id, self._spool.journal()))
+            begun = self._log(run_id, trace_id, self._spool.journal(), joined=True)
+            known = self._joined.setdefault(name, begun)
             self._owner.start_soon()
         return known
 
-    def _log(self, run_id: str, trace_id: str, journal: Journal | None, *, synced: bool = False) -> RunLog:
+    def _log(self, run_id: str, trace_id: str, journal: Journal | None, **how: bool) -> RunLog:
         return RunLog(
             run_id,
             identity.id,
@@ -112,7 +113,7 @@ class RunJournals:
             trace_id=trace_id,
             journal=journal,
             successor=lambda: self.joined(run_id, trace_id),
-            synced=synced,
+            **how,
         )
 
     def settled(self, log: RunLog, position: tuple[int, int] | None) -> None:
@@ -129,7 +130,8 @@ class RunJournals:
 
     def close(self, *, settled: bool) -> None:
         """Let go of the spool; settled: every finished run is safe."""
-        self._spool.close(settled=settled and not self._joined and not self._owner.open_runs())
+        still_open = self._joined or self._owner.open_runs() or self._settled.changed()
+        self._spool.close(settled=settled and not still_open)
 
     def chores(self, exporter: RecordExporter) -> Sequence[Chore]:
         """Give what is to be done on the worker's thread."""
@@ -173,25 +175,27 @@ class RunJournals:
 
     def _settle_joined(self, recovery: Recovery, *, at_once: bool = False) -> float | None:
         """See to it that runs of other processes that have ended get what this one recorded of them."""
+        for log in self._settled.changed():
+            if log.joined:
+                self._joined.setdefault(log.run_id or log.trace_id, log)
         for name, log in tuple(self._joined.items()):
-            if not isinstance(log.journal, Journal):
-                del self._joined[name]
-                continue
-            position = log.journal.position
+            position = log.position
             quiet = at_once or self._seen.get(name) == position
-            if quiet and not recovery.settle(log.trace_id, self._spool.folder).left:
-                self._leave(name, log, position)
             self._seen[name] = position
+            if (
+                quiet
+                and not recovery.settle(log.trace_id, self._spool.folder).left
+                and self._settled.add(log, position)
+            ):
+                del self._joined[name], self._seen[name]
+                joined.forget(log.run_id, log.trace_id)
         return QUIET if self._joined else None
 
-    def _leave(self, name: str, log: RunLog, position: tuple[int, int]) -> None:
-        """Let go of a run of another process, unless something came just now."""
-        self._seen.pop(name, None)
-        if isinstance(log.journal, Journal) and self._spool.release(log.journal, position):
-            del self._joined[name]
-            joined.forget(log.run_id, log.trace_id)
-            if all(other.trace_id != log.trace_id for other in self._joined.values()):
-                self._spool.done_with(log.trace_id)
+    def _let_go(self, log: RunLog) -> None:
+        if not log.joined:
+            self._owner.forget(log)
+        elif all(other.trace_id != log.trace_id for other in self._joined.values()):
+            self._spool.done_with(log.trace_id)
 
     def _recover(self, recovery: Recovery, exporter: RecordExporter) -> float:
         """Write the runs of processes that died, one trace a call, so that nobody's run has to wait."""

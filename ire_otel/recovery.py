@@ -182,7 +182,6 @@ class Recovery:
                 left = left or made.left
                 if self._exporter is not None and not made.left:
                     spool.mark_done(folder, trace_id)
-                    spool.done_with(state_dir, trace_id, folder.name)
                 yield made
             if self._exporter is not None and not left:
                 cut_off_unused(folder)
@@ -250,13 +249,15 @@ class Recovery:
         """Take away the journals of processes that died whose runs have been safe for long enough."""
         if self._exporter is None:
             return
-        state_dir = self._settings.state_dir
+        state_dir, old = self._settings.state_dir, self._settings.settle_after
         for folder in spool.processes(state_dir):
-            settled_for = spool.settled_for(folder)
-            if settled_for is not None and settled_for > self._settings.settle_after:
+            if (spool.settled_for(folder) or 0.0) > old:
                 with spool.claimed(folder) as ours:
-                    if ours and not _awaited(state_dir, folder):
+                    trace_ids = {log.trace_id for log in _summaries(folder)}
+                    if ours and not any(_awaits(state_dir, trace_id, old) for trace_id in trace_ids):
                         shutil.rmtree(folder, ignore_errors=True)
+                        for trace_id in trace_ids:
+                            spool.done_with(state_dir, trace_id, folder.name)
         spool.remove_unfinished(state_dir)
 
 
@@ -313,6 +314,7 @@ def _index(state_dir: Path) -> dict[str, list[Path]]:
     return where
 
 
-def _awaited(state_dir: Path, folder: Path) -> bool:
-    """Tell whether another process still takes part in a trace of a folder."""
-    return any(spool.participants(state_dir, log.trace_id) for log in _summaries(folder))
+def _awaits(state_dir: Path, trace_id: str, old: float) -> bool:
+    """Tell whether a process that takes part in a trace has not been settled for long enough."""
+    others = [folder for folder in spool.participants(state_dir, trace_id) if folder.is_dir()]
+    return any((spool.settled_for(folder) or 0.0) <= old for folder in others)

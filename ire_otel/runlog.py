@@ -138,7 +138,18 @@ class RunLog:
     Appending is one `list.append` and one store into the journal; entries of one span keep the order of their calls.
     """
 
-    __slots__ = ("foreign", "header", "in_memory", "journal", "run_id", "spans", "successor", "synced", "trace_id")
+    __slots__ = (
+        "foreign",
+        "header",
+        "in_memory",
+        "joined",
+        "journal",
+        "run_id",
+        "spans",
+        "successor",
+        "synced",
+        "trace_id",
+    )
 
     def __init__(  # a log is begun in one place, with everything that it needs
         self,
@@ -150,6 +161,7 @@ class RunLog:
         journal: Sink | None = None,
         successor: Callable[[], RunLog] | None = None,
         synced: bool = False,
+        joined: bool = False,
     ) -> None:
         """Begin the log of a run.
 
@@ -157,8 +169,10 @@ class RunLog:
         resource: describes the process (OpenTelemetry resource attributes).
         successor: gives the log that takes what comes after this one's journal was released.
         synced: whether the journal is written to the disk where a span ends, so that it survives the machine.
+        joined: whether the run is another process's.
         """
         self.synced = synced
+        self.joined = joined
         self.successor = successor
         self.run_id = run_id
         self.trace_id = trace_id

@@ -47,6 +47,10 @@ def stored_rows(brain: Path = Path("brain")) -> list[dict[str, Any]]:
     connection.row_factory = sqlite3.Row
     try:
         return [dict(row) for row in connection.execute("SELECT * FROM traces ORDER BY started_at")]
+    except sqlite3.OperationalError as error:
+        if "no such table" in str(error):
+            return []  # it is being made just now
+        raise
     finally:
         connection.close()
 

@@ -28,69 +28,85 @@ class _Kept(msgspec.Struct):
     size: int
     since: float
     """By the monotonic clock."""
-    position: tuple[int, int] | None
+    position: tuple[int, int] | None = None
     """How far its journal was sealed; None for what is held in memory."""
 
 
+class _Queue(OrderedDict[int, _Kept]):
+    """Kept runs, the oldest first, and how many bytes they take up."""
+
+    def __init__(self, limit: int, settle_after: float) -> None:
+        super().__init__()
+        self.bytes = 0
+        self._limit = limit
+        self._settle_after = settle_after
+
+    def put(self, kept: _Kept) -> None:
+        self[id(kept.log)] = kept
+        self.bytes += kept.size
+
+    def take(self, log: RunLog) -> _Kept | None:
+        kept = self.pop(id(log), None)
+        self.bytes -= 0 if kept is None else kept.size
+        return kept
+
+    def overdue(self) -> _Kept | None:
+        """Give the oldest, if it is too old or they are too many."""
+        oldest = next(iter(self.values()), None)
+        if oldest is None or (self.bytes <= self._limit and time.monotonic() - oldest.since <= self._settle_after):
+            return None
+        return oldest
+
+
 class SettledRuns:
-    """The settled runs of one process. Used on the worker's thread only."""
+    """The settled runs of one process, and its settled parts of other processes' runs. Used on the worker's thread."""
 
     def __init__(self, own: Spool, settle_after: float, forget: Callable[[RunLog], None]) -> None:
         """settle_after: seconds for which late spans are waited for. forget: called with each run that is let go."""
         self._spool = own
-        self._settle_after = settle_after
         self._forget = forget
-        self._in_memory: OrderedDict[str, _Kept] = OrderedDict()
-        self._in_journal: OrderedDict[str, _Kept] = OrderedDict()
-        self._bytes = {"memory": 0, "journal": 0}
+        self._in_memory = _Queue(IN_MEMORY, settle_after)
+        self._in_journal = _Queue(IN_JOURNAL, settle_after)
 
-    def add(self, log: RunLog, position: tuple[int, int] | None) -> None:
+    def add(self, log: RunLog, position: tuple[int, int] | None) -> bool:
         """Take a run whose file and row are safe now, up to a position in its journal.
 
-        Where something has come since, the run is on its way here once more.
+        False where something has come since: the run has to be brought here once more.
         """
-        self._remove(log.run_id)
+        self._in_memory.take(log)
+        self._in_journal.take(log)
         journal = log.journal if isinstance(log.journal, Journal) else None
         if journal is not None and not (position and journal.seal(runlog.encode("sealed", time.time_ns()), position)):
-            return
-        now = time.monotonic()
+            return False
         if log.in_memory:
-            self._in_memory[log.run_id] = _Kept(log, log.size, now, None)
-            self._bytes["memory"] += self._in_memory[log.run_id].size
+            self._in_memory.put(_Kept(log, log.size, time.monotonic()))
         if journal is not None:
-            self._in_journal[log.run_id] = _Kept(log, journal.size, now, journal.position)
-            self._bytes["journal"] += self._in_journal[log.run_id].size
+            self._in_journal.put(_Kept(log, journal.size, time.monotonic(), journal.position))
+        return True
+
+    def changed(self) -> list[RunLog]:
+        """Take away, and give, the runs whose journals have grown since they came here."""
+        grown = [kept.log for kept in self._in_journal.values() if kept.log.position != kept.position]
+        for log in grown:
+            self._in_memory.take(log)
+            self._in_journal.take(log)
+        return grown
 
     def expire(self) -> None:
         """Let go of what is too old or too much."""
-        oldest = time.monotonic() - self._settle_after
-        while self._in_memory and (self._bytes["memory"] > IN_MEMORY or _first(self._in_memory).since < oldest):
-            run_id, kept = self._in_memory.popitem(last=False)
-            self._bytes["memory"] -= kept.size
-            if run_id not in self._in_journal or not kept.log.spill():
-                self._let_go(kept)
+        while (kept := self._in_memory.overdue()) is not None:
+            self._in_memory.take(kept.log)
+            if id(kept.log) not in self._in_journal:
+                self._forget(kept.log)
+            else:
+                kept.log.spill()
         for _ in range(len(self._in_journal)):
-            if self._bytes["journal"] <= IN_JOURNAL and _first(self._in_journal).since >= oldest:
+            kept = self._in_journal.overdue()
+            if kept is None:
                 return
-            run_id, kept = self._in_journal.popitem(last=False)
-            if spool.participants(self._spool.state_dir, kept.log.trace_id):
-                self._in_journal[run_id] = kept  # another process is not done with it
-                continue
-            self._bytes["journal"] -= kept.size
-            self._let_go(kept)
-
-    def _let_go(self, kept: _Kept) -> None:
-        """Forget a run, unless something has come just now: it is on its way here once more."""
-        self._remove(kept.log.run_id)
-        if kept.position is None or self._spool.release(cast("Journal", kept.log.journal), kept.position):
-            self._forget(kept.log)
-
-    def _remove(self, run_id: str) -> None:
-        for place, kept in (("memory", self._in_memory), ("journal", self._in_journal)):
-            found = kept.pop(run_id, None)
-            if found is not None:
-                self._bytes[place] -= found.size
-
-
-def _first(kept: OrderedDict[str, _Kept]) -> _Kept:
-    return next(iter(kept.values()))
+            self._in_journal.take(kept.log)
+            if not kept.log.joined and spool.participants(self._spool.state_dir, kept.log.trace_id):
+                self._in_journal.put(kept)  # it is needed for as long as the parts of other processes are kept
+            elif self._spool.release(cast("Journal", kept.log.journal), kept.position):
+                self._in_memory.take(kept.log)
+                self._forget(kept.log)
