@@ -16,6 +16,7 @@ from ire_otel.journal import arena, settled, spool
 from ire_otel.journal.arena import SLOT
 from ire_otel.journal.reading import FoundLog, JournalFolder
 from ire_otel.journal.spool import Spool
+from ire_otel.journal.writing import Journal
 from ire_otel.runlog import RunLog
 from tests.children import Child
 from tests.runs import document, wait_until
@@ -75,7 +76,7 @@ def test_many_logs_share_the_files_of_their_process(tmp_path: Path) -> None:
     with JournalFolder(own.folder) as journals:
         assert [log.run_id for log in journals.logs(f"{7:032x}")] == ["trc_7"]
     for log in kept:
-        assert isinstance(log.journal, settled.Journal)
+        assert isinstance(log.journal, Journal)
         assert own.release(log.journal)
     assert logs(own.folder) == []
     again = started(own, "trc_new")
@@ -92,7 +93,7 @@ def test_a_journal_that_was_let_go_of_passes_on_what_comes_later(tmp_path: Path)
     lines = log.begin("a", start("a"))
     position = log.position
     log.put(lines, event("a", 1))
-    assert isinstance(log.journal, settled.Journal)
+    assert isinstance(log.journal, Journal)
     assert not own.release(log.journal, position)
     assert own.release(log.journal, log.position)
     log.put(lines, event("a", 2))
@@ -173,7 +174,7 @@ def test_without_room_for_a_journal_the_run_goes_on(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(arena.os, "posix_fallocate", full)
+    monkeypatch.setattr(os, "posix_fallocate", full)
     with ire_otel.run(query="q"), ire_otel.stage("intake"):
         for number in range(10):
             ire_otel.decide("numbered", what=number)

@@ -104,7 +104,10 @@ def test_what_outlives_the_run_is_merged() -> None:
     ire_otel.shutdown(30)
     assert python(WORK.format(number=2), **variables).wait() == 0
     assert all_there(1, 2)
-    assert list(Path("brain/_spool/traces").iterdir()) == []
+    assert len(spool.processes(Path("brain/_spool"))) == 3
+    environment = {**os.environ, "IRE_OTEL_SETTLE_AFTER": "0"}
+    subprocess.run([Path(sys.executable).with_name("ire-otel"), "recover"], env=environment, check=True)
+    assert spool.processes(Path("brain/_spool")) == list(Path("brain/_spool/traces").iterdir()) == []
 
 
 def test_a_process_of_the_run_that_is_killed_has_left_its_part() -> None:
