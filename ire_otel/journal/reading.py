@@ -70,8 +70,18 @@ class FoundLog(msgspec.Struct, kw_only=True):
         return next((entry.signal for entry in self.entries if isinstance(entry, runlog.Terminated)), None)
 
     def records(self) -> list[SpanRecord]:
-        """Give the spans that it holds."""
-        return runlog.fold_entries(self.entries if self.header is None else [self.header, *self.entries])
+        """Give the spans that it holds; events whose own span is torn sit on the run's, for they name their stage."""
+        entries = self.entries if self.header is None else [self.header, *self.entries]
+        starts = {entry.span_id for entry in entries if isinstance(entry, runlog.Start)}
+        run_span = (self.run_id or "").rpartition("_")[2]
+        if run_span in starts:
+            entries = [
+                msgspec.structs.replace(entry, span_id=run_span)
+                if isinstance(entry, runlog.Event) and entry.span_id not in starts
+                else entry
+                for entry in entries
+            ]
+        return runlog.fold_entries(entries)
 
 
 class JournalFolder:
@@ -107,7 +117,7 @@ class JournalFolder:
         trace_id = header.trace_id if header is not None else self._log(key).trace_id
         if trace_id is None:
             return None
-        last = _content(parts[max(parts)]).rpartition(b"\n")[0].rpartition(b"\n")[2]
+        last = _content(parts[max(parts)]).rstrip(b"\0").rpartition(b"\n")[0].rpartition(b"\n")[2]
         return Summary(
             key=key,
             run_id=header.run_id if header is not None else None,
@@ -118,8 +128,9 @@ class JournalFolder:
 
     def _log(self, key: str) -> FoundLog:
         parts = self._logs[key]
-        content = b"".join(_content(parts[index]) for index in sorted(parts))
+        content = b"".join(_content(parts[index]) for index in sorted(parts)).rstrip(b"\0")
         entries, damaged = runlog.read_entries(content)
+        damaged += max(parts) + 1 - len(parts)  # a slot whose beginning is torn is one line at least
         header = _header(self.folder, entries)
         rest: list[runlog.Entry] = [entry for entry in entries if not isinstance(entry, runlog.Header)]
         return FoundLog(folder=self.folder, key=key, header=header, entries=rest, damaged=damaged)
@@ -170,7 +181,7 @@ def _words(handle: int, offset: int) -> list[bytes]:
 
 
 def _content(part: Part) -> bytes:
-    return os.pread(part[0], SLOT, part[1]).partition(b"\n")[2].rstrip(b"\0")
+    return os.pread(part[0], SLOT, part[1]).partition(b"\n")[2]
 
 
 def _first_line(part: Part) -> bytes:

@@ -94,7 +94,12 @@ class Pipeline:
     def endless(self) -> None:
         """One run that goes on until it is killed, or until its orders end."""
         told = threading.Event()
-        threading.Thread(target=lambda: (list(self.orders()), told.set()), daemon=True).start()
+
+        def wait_for_the_end() -> None:
+            list(self.orders())
+            told.set()
+
+        threading.Thread(target=wait_for_the_end, daemon=True).start()
         with ire_otel.run("endless", project_name=PROJECT) as trace:
             self.report(trace.trace_id, "run")
             numbers = count()

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from msgspec import UNSET
 
-from ire_otel.model import UNSET
 from tests.faults.conftest import RecordFigure
 from tests.faults.findings import Brain, held_against, said_by
 from tests.faults.pipelines import THREADS
