@@ -3,6 +3,7 @@
 import os
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -13,10 +14,12 @@ import sqlalchemy as sa
 from ire_otel import report, reviews
 from ire_otel.db import tables
 from ire_otel.db.reindex import reindex
+from ire_otel.outbox import Outbox, Refused, Waiting
 from ire_otel.settings import Settings
 from tests.planted import OTHER, RUN, Planted
 
 OLD: Final = 3_600
+_BEGUN: Final = {"started_at": datetime(2026, 2, 13, tzinfo=UTC)}
 
 
 @pytest.fixture
@@ -100,9 +103,54 @@ FILES: Final[dict[str, tuple[Callable[[Planted], object], list[str]]]] = {
     ),
     "spans that came too late": (
         lambda planted: planted.trace().with_name(f"{RUN}.late.jsonl").touch(),
-        [f"*/{RUN}.late.jsonl: file: nothing refers to it; look at it and remove it"],
+        [f"{RUN}: late: */{RUN}.late.jsonl holds what came after the run was settled, and is not in its document: *"],
+    ),
+    "a row that waits": (
+        lambda planted: _set_aside(planted, OTHER, waits=True),
+        [f"{OTHER}: row: it waits for its database: run `ire-otel recover`"],
+    ),
+    "an older row, while the newer waits": (
+        lambda planted: _outdated(planted, RUN),
+        [f"{RUN}: row: it waits for its database: run `ire-otel recover`"],
+    ),
+    "a row that waits though it is written": (
+        lambda planted: _outbox(planted).put(_waiting(RUN)),
+        [],
+    ),
+    "a row that was refused": (
+        lambda planted: _set_aside(planted, OTHER, waits=False),
+        [f"{OTHER}: row: its database refuses it: too long"],
+    ),
+    "a refused row without a file": (
+        lambda planted: _outbox(planted).refuse(Refused(trace_id="trc_20260213_00000000000000c3", reason="too long")),
+        ["trc_20260213_00000000000000c3: row: its database refuses it: too long"],
+    ),
+    "a run that goes on": (
+        lambda planted: planted.execute(
+            sa.insert(tables.traces).values(trace_id="trc_20260213_00000000000000c3", status="in_progress", **_BEGUN)
+        ),
+        [],
     ),
 }
+
+
+def _outbox(planted: Planted) -> Outbox:
+    return Outbox(planted.settings.state_dir)
+
+
+def _waiting(run: str) -> Waiting:
+    return Waiting(trace_id=run, location=f"brain/projects/cobot/_traces/{run}.json")
+
+
+def _outdated(planted: Planted, run: str) -> None:
+    planted.update(query="other", domain="other")
+    _outbox(planted).put(_waiting(run))
+
+
+def _set_aside(planted: Planted, run: str, *, waits: bool) -> None:
+    planted.execute(sa.delete(tables.traces).where(tables.traces.c.trace_id == run))
+    box = _outbox(planted)
+    box.put(_waiting(run)) if waits else box.refuse(Refused(trace_id=run, reason="too long"))
 
 
 def _folder(planted: Planted, project: str) -> Path:
@@ -264,4 +312,14 @@ def test_relative_reports_are_found_from_the_brain_folder(on_sqlite: Planted) ->
     named = f"brain/projects/cobot/artifacts/{on_sqlite.report().name}"
     on_sqlite.spoil(outputs={"report_path": named})
     os.chdir("/")
+    assert on_sqlite.found() == []
+
+
+def test_a_reindex_settles_what_waits_and_what_was_refused(on_sqlite: Planted) -> None:
+    """Once its row is written, nobody is told of it any more; a run that goes on is not missed."""
+    FILES["a run that goes on"][0](on_sqlite)
+    _set_aside(on_sqlite, OTHER, waits=False)
+    _set_aside(on_sqlite, RUN, waits=True)
+    assert reindex(on_sqlite.settings).rows_without_file == []
+    assert (len(_outbox(on_sqlite)), list(_outbox(on_sqlite).refused())) == (0, [])
     assert on_sqlite.found() == []
