@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-DATED = {"gpt-4o": "gpt-4o-2024-08-06", "claude-sonnet-4-5": "claude-sonnet-4-5-20250929"}
+DATED = {"gpt-4o": "gpt-4o-2024-08-06", "claude-haiku-4-5": "claude-haiku-4-5-20251001"}
 """What a model that was asked for by its alias calls itself in the answer."""
 ANSWER = "Bees make honey."
 _TIMES = {"once": 1, "twice": 2, "always": 1_000}

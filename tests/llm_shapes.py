@@ -120,7 +120,7 @@ class AnthropicShapes:
             {"role": "assistant", "content": [block.model_dump(exclude_none=True) for block in first.content]},
             {"role": "user", "content": [result]},
         ]
-        self._client.messages.create(model="claude-sonnet-4-5", max_tokens=99, messages=messages, tools=tools)
+        self._client.messages.create(model="claude-haiku-4-5", max_tokens=99, messages=messages, tools=tools)
 
     def _stream_then_plain(self) -> None:
         list(self._message("a streamed one", stream=True))
@@ -180,4 +180,4 @@ def _chat(text: str) -> dict[str, Any]:
 
 def _message(text: str) -> dict[str, Any]:
     messages = [{"role": "user", "content": text}]
-    return {"model": "claude-sonnet-4-5", "max_tokens": 99, "system": _SYSTEM, "messages": messages}
+    return {"model": "claude-haiku-4-5", "max_tokens": 99, "system": _SYSTEM, "messages": messages}
