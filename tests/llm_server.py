@@ -158,7 +158,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
 
 def _last_text(request: dict[str, Any]) -> str:
-    said = request.get("messages", request.get("input"))
+    said: Any = request.get("messages", request.get("input"))
     if isinstance(said, str):
         return said
     last = said[-1]
@@ -173,7 +173,7 @@ def _embedding(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _chat(answer: _Answer) -> dict[str, Any]:
-    message = {"role": "assistant", "content": None if answer.tool else ANSWER}
+    message: dict[str, Any] = {"role": "assistant", "content": None if answer.tool else ANSWER}
     if answer.tool:
         call = {"name": "look_up", "arguments": '{"word": "bee"}'}
         message |= {"tool_calls": [{"id": "call_1", "type": "function", "function": call}]}

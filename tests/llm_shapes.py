@@ -10,11 +10,8 @@ import anthropic
 import openai
 
 PARALLEL = 4
-_TOOL = {"name": "look_up", "description": "Look a word up.", "parameters": {"type": "object", "properties": {}}}
+_TOOL: Any = {"name": "look_up", "description": "Look a word up.", "parameters": {"type": "object", "properties": {}}}
 _SYSTEM = "Answer in one sentence."
-
-Shape = Callable[[str], Any]
-"""Makes its calls at the server of this address."""
 
 
 class OpenAIShapes:
@@ -36,10 +33,10 @@ class OpenAIShapes:
             "parallel streams, asyncio": lambda: asyncio.run(self._in_tasks(stream=True)),
             "refused (400)": lambda: refused(lambda: self._chat("refuse 400 always"), openai.BadRequestError),
             "retried (429, 500)": self._retried,
-            "refused for good (429)": lambda: refused(
-                lambda: self._chat("refuse 429 always"), openai.RateLimitError
+            "refused for good (429)": lambda: refused(lambda: self._chat("refuse 429 always"), openai.RateLimitError),
+            "responses": lambda: self._client.responses.create(
+                model="gpt-4o", input="a cached question to think about"
             ),
-            "responses": lambda: self._client.responses.create(model="gpt-4o", input="a cached question to think about"),
             "responses, streamed": lambda: list(
                 self._client.responses.create(model="gpt-4o", input="a streamed one", stream=True)
             ),
@@ -50,11 +47,11 @@ class OpenAIShapes:
         return self._client.chat.completions.create(**_chat(text), **more)
 
     def _tools(self) -> None:
-        tools = [{"type": "function", "function": _TOOL}]
+        tools: Any = [{"type": "function", "function": _TOOL}]
         first = self._chat("use the tool", tools=tools).choices[0].message
         result = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "an insect"}
         messages: Any = [*_chat("use the tool")["messages"], first.model_dump(exclude_none=True), result]
-        self._client.chat.completions.create(model="gpt-4o", messages=messages, tools=tools)  # type: ignore[call-overload] # plain dicts
+        self._client.chat.completions.create(model="gpt-4o", messages=messages, tools=tools)
 
     def _raw_stream(self) -> None:
         raw = self._client.chat.completions.with_raw_response

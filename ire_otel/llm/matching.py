@@ -1,7 +1,7 @@
 """Match the members of two groups one to one, as many as can be, the better edges first."""
 
-from collections.abc import Iterable
 from collections import deque
+from collections.abc import Iterable
 
 Edge = tuple[int, int]
 
@@ -37,8 +37,15 @@ def _augment(start: int, rights: dict[int, list[int]], right_of: dict[int, int],
             if right in left_of:
                 waiting.append(left_of[right])
                 continue
-            end: int | None = right
-            while end is not None:
-                giver = came_from[end]
-                end, right_of[giver], left_of[end] = right_of.get(giver), end, giver
+            _give_way(right, came_from, right_of, left_of)
             return
+
+
+def _give_way(free: int, came_from: dict[int, int], right_of: dict[int, int], left_of: dict[int, int]) -> None:
+    """Move every left end on the path to `free` one right end further."""
+    end: int | None = free
+    while end is not None:
+        giver = came_from[end]
+        given_up = right_of.get(giver)
+        right_of[giver], left_of[end] = end, giver
+        end = given_up

@@ -5,8 +5,10 @@ response id, and, of spans of different scopes that neither nest nor have an id 
 by time, model and tokens. Two calls have two response ids, and two spans of one scope side by side are two calls.
 """
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
+from typing import Any, Final
 
 import msgspec
 
@@ -17,9 +19,11 @@ from ire_otel.llm.vocabulary import is_work, kind_of
 from ire_otel.records import SpanRecord
 
 SpanKey = tuple[str, str]
-_FOREVER = 2**63
+_FOREVER: Final = 2**63
+_DATE: Final = re.compile(r"[-@:](?:v?[0-9]{3,}.*|latest)$")
+"""What tells a model's versions apart: `-2024-08-06`, `-20251001`, `@20240620`, `-002`, `-latest`."""
 
-_UNITED = (
+_UNITED: Final = (
     *("provider", "request_model", "response_model", "response_id", "stage_span_id", "error"),
     *("input_tokens", "output_tokens", "total_tokens", "cache_read_tokens", "cache_write_tokens"),
     *("cache_write_1h_tokens", "reasoning_tokens"),
@@ -101,22 +105,23 @@ def _above(span: SpanRecord, by_key: Mapping[SpanKey, SpanRecord]) -> tuple[Span
 
 def _is_wall(span: SpanRecord) -> bool:
     """Whether a call below this span is another than one above it: it begins work of its own."""
-    return semconv.STAGE_NAME in span.attributes or semconv.SCHEMA in span.attributes or is_work(
-        span.name, span.attributes
+    return (
+        semconv.STAGE_NAME in span.attributes
+        or semconv.SCHEMA in span.attributes
+        or is_work(span.name, span.attributes)
     )
 
 
 def _groups(views: Sequence[View]) -> list[Group]:
     """Put the views of each call together: along what is certain first, then side by side."""
-    group_of: list[Group] = [[view] for view in views]
+    group_of = [[number] for number in range(len(views))]
     for _, one, other in sorted([*_nested(views), *_of_one_id(views)]):
         left, right = group_of[one], group_of[other]
-        if left is not right and _may_be_one(left, right):
+        if left is not right and _may_be_one([views[number] for number in left], [views[number] for number in right]):
             left += right
-            for position, group in enumerate(group_of):
-                if group is right:
-                    group_of[position] = left
-    groups = list({id(group): group for group in group_of}.values())
+            for number in right:
+                group_of[number] = left
+    groups = [[views[number] for number in group] for group in {id(group): group for group in group_of}.values()]
     for equal_tokens in (True, False):
         for scopes in combinations(sorted({view.scope for view in views}), 2):
             groups = _side_by_side(groups, scopes, equal_tokens=equal_tokens)
@@ -154,41 +159,57 @@ def _of_one_id(views: Sequence[View]) -> Iterator[Edge]:
 
 def _may_be_one(left: Group, right: Group) -> bool:
     """Whether nothing speaks against two groups being one call."""
-    ids = {view.call.response_id for view in (*left, *right)} - {None}
-    return len(ids) <= 1 and all(
-        (one.scope != other.scope or _related(one, other)) and (_overlap(one, other) or _same_id(one, other))
+    return not _two_ids(left, right) and all(
+        (one.scope != other.scope or _related(one, other)) and _at_one_time(one, left, other, right)
         for one in left
         for other in right
     )
 
 
+def _two_ids(left: Group, right: Group) -> bool:
+    return len({view.call.response_id for view in (*left, *right)} - {None}) > 1
+
+
+def _at_one_time(one: View, left: Group, other: View, right: Group) -> bool:
+    """Whether two views overlap, be it through another of their group that has their id; one id needs no overlap."""
+    return _same_id(one, other) or any(
+        _overlap(here, there)
+        for here in left
+        if here is one or _same_id(here, one)
+        for there in right
+        if there is other or _same_id(there, other)
+    )
+
+
 def _side_by_side(groups: list[Group], scopes: tuple[str, ...], *, equal_tokens: bool) -> list[Group]:
     """Match groups that only one of two scopes saw with those that only the other saw, one to one."""
+    seen_by = [{view.scope for view in group} for group in groups]
     sides = [
-        [number for number, group in enumerate(groups) if {scope} == {view.scope for view in group} & {*scopes}]
-        for scope in scopes
+        [number for number, seen in enumerate(seen_by) if seen.intersection(scopes) == {scope}] for scope in scopes
     ]
-    edges: list[Edge] = []
+    calls = {number: _united(groups[number]) for side in sides for number in side}
+    edges: list[tuple[float, int, int]] = []
     for one in sides[0]:
         for other in sides[1]:
-            if _belong_together(groups[one], groups[other], equal_tokens=equal_tokens):
-                closeness = max(_closeness(left, right) for left in groups[one] for right in groups[other])
-                edges.append(((-closeness, one, other), one, other))
+            closeness = max(_closeness(left, right) for left in groups[one] for right in groups[other])
+            if (
+                closeness > 0
+                and _may_be_seen_twice(calls[one], calls[other], equal_tokens=equal_tokens)
+                and not seen_by[one] & seen_by[other]
+                and not any(_related(left, right) for left in groups[one] for right in groups[other])
+            ):
+                edges.append((-closeness, one, other))
     united = dict(matched((one, other) for _, one, other in sorted(edges)))
     taken = set(united.values())
     return [
-        groups[number] + (groups[united[number]] if number in united else [])
-        for number in range(len(groups))
+        [*group, *(groups[united[number]] if number in united else ())]
+        for number, group in enumerate(groups)
         if number not in taken
     ]
 
 
-def _belong_together(left: Group, right: Group, *, equal_tokens: bool) -> bool:
-    if not any(_overlap(one, other) for one in left for other in right):
-        return False
-    if any(_related(one, other) for one in left for other in right):
-        return False
-    one, other = _united(left), _united(right)
+def _may_be_seen_twice(one: LlmCall, other: LlmCall, *, equal_tokens: bool) -> bool:
+    """Whether two calls that overlap may be one: of one stage and model, with equal tokens or with unknown ones."""
     if one.stage_span_id != other.stage_span_id or not _same_model(one, other):
         return False
     if one.response_id is not None and other.response_id is not None and one.response_id != other.response_id:
@@ -203,7 +224,7 @@ def _united(group: Group) -> LlmCall:
     keys = {view.key for view in group}
     inside_first = sorted(group, key=lambda view: (-len(keys.intersection(view.above)), -view.start, view.key))
     calls = [view.call for view in inside_first]
-    known = {name: next((value for call in calls if (value := getattr(call, name)) is not None), None) for name in _UNITED}
+    known = {name: _first(getattr(call, name) for call in calls) for name in _UNITED}
     if known["input_tokens"] is not None and known["output_tokens"] is not None:
         known["total_tokens"] = known["input_tokens"] + known["output_tokens"]
     ends = [call.end_ns for call in calls if call.end_ns is not None]
@@ -219,15 +240,20 @@ def _united(group: Group) -> LlmCall:
     )
 
 
+def _first(values: Iterable[Any]) -> Any:
+    return next((value for value in values if value is not None), None)
+
+
 def _overlap(one: View, other: View) -> bool:
     return one.start == other.start or (one.start < other.end and other.start < one.end)
 
 
 def _closeness(one: View, other: View) -> float:
-    """Give the share of the time of both that is common to them."""
+    """Give the share of the time of both that is common to them, above 0 where they overlap."""
+    if not _overlap(one, other):
+        return 0.0
     shared = min(one.end, other.end) - max(one.start, other.start)
-    whole = max(one.end, other.end) - min(one.start, other.start)
-    return shared / whole if whole else 1.0
+    return (shared + 1) / (max(one.end, other.end) - min(one.start, other.start) + 1)
 
 
 def _related(one: View, other: View) -> bool:
@@ -248,4 +274,8 @@ def _same_model(one: LlmCall, other: LlmCall) -> bool:
         {name.lower().rpartition("/")[2] for name in (call.request_model, call.response_model) if name}
         for call in (one, other)
     ]
-    return any(left.startswith(right) or right.startswith(left) for left in names[0] for right in names[1])
+    return any(_undated(left) == _undated(right) for left in names[0] for right in names[1])
+
+
+def _undated(model: str) -> str:
+    return _DATE.sub("", model)

@@ -1,4 +1,4 @@
-"""What a model call costs, by the price list inside the genai-prices package: nothing is fetched, nothing depends on today."""
+"""What a model call costs, by the price list inside the genai-prices package: nothing is fetched. Pure."""
 
 import os
 import threading
@@ -12,9 +12,7 @@ from ire_otel.llm.calls import LlmCall
 
 _loading: Final = threading.Lock()
 # A forked child would inherit the locks of modules that a thread is just importing, and wait for ever.
-os.register_at_fork(
-    before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release
-)
+os.register_at_fork(before=_loading.acquire, after_in_parent=_loading.release, after_in_child=_loading.release)
 
 _USAGE: Final = {
     "input_tokens": "input_tokens",

@@ -22,7 +22,8 @@ def summary(calls: Sequence[LlmCall]) -> LlmCalls | None:
     for call in models:
         by_name.setdefault(call.model, []).append(call)
     by_model = [
-        ModelUsage(model=name, **_sums(by_name[name])) for name in sorted(by_name, key=lambda name: (name is None, name))
+        ModelUsage(model=name, **_sums(by_name[name]))
+        for name in sorted(by_name, key=lambda name: (name is None, name))
     ]
     return LlmCalls(
         **_sums(models),
