@@ -6,6 +6,7 @@ by time, model and tokens. Two calls have two response ids, and two spans of one
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any, Final
@@ -122,8 +123,11 @@ def _groups(views: Sequence[View]) -> list[Group]:
             for number in right:
                 group_of[number] = left
     groups = [[views[number] for number in group] for group in {id(group): group for group in group_of}.values()]
+    seen = Counter(view.scope for view in views)
+    # Scopes that saw most come first: one with a few spans must not take the partners of another's.
+    pairs = sorted(combinations(sorted(seen), 2), key=lambda pair: -sum(seen[scope] for scope in pair))
     for equal_tokens in (True, False):
-        for scopes in combinations(sorted({view.scope for view in views}), 2):
+        for scopes in pairs:
             groups = _side_by_side(groups, scopes, equal_tokens=equal_tokens)
     return groups
 
