@@ -44,22 +44,27 @@ def truth(counted: Counted) -> str:
         return f"{counted.embeddings} embedding"
     refused = f", {counted.refused} refused" if counted.refused else ""
     tokens = f": {counted.input_tokens} + {counted.output_tokens}" if counted.calls else ""
-    return f"{counted.calls}{tokens}{_shares(counted.cache_read_tokens, counted.cache_write_tokens, counted.reasoning_tokens)}{refused}"
+    shares = _shares(counted.cache_read_tokens, counted.cache_write_tokens, counted.reasoning_tokens)
+    return f"{counted.calls}{tokens}{shares}{refused}"
 
 
-def cell(said: Mapping[str, Any] | None) -> str:
-    """Give the cell of what a document says."""
+def cell(said: Mapping[str, Any] | None, counted: Counted) -> str:
+    """Give the cell of what a document says: `=` where that is what the server counted."""
     if said is None:
         return "nothing"
     if said["embeddings"]:
-        return f"{said['embeddings']} embedding"
-    usage = said["token_usage"]
-    known = usage["input_tokens"] is not None
-    tokens = f": {usage['input_tokens']} + {usage['output_tokens']}" if known else ""
-    notes = ((said["errors"], "failed"), (said["calls_without_usage"] - said["errors"], "unknown"))
-    told = "".join(f", {number} {word}" for number, word in notes if number)
-    shares = (usage.get(f"{name}_tokens") or 0 for name in ("cache_read", "cache_write", "reasoning"))
-    return f"{said['calls']}{tokens}{_shares(*shares)}{told}"
+        found = f"{said['embeddings']} embedding"
+    else:
+        usage = said["token_usage"]
+        answered = said["calls"] - said["errors"]
+        known = usage["input_tokens"] is not None
+        shares = _shares(*(usage.get(f"{name}_tokens") or 0 for name in ("cache_read", "cache_write", "reasoning")))
+        found = f"{answered}: {usage['input_tokens']} + {usage['output_tokens']}{shares}" if known else f"{answered}"
+    refused = f", {counted.refused} refused" if counted.refused else ""
+    failed = f", {said['errors']} failed" if said["errors"] else ""
+    unknown = said["calls_without_usage"] - said["errors"]
+    same = f"{found}{refused}" == truth(counted)
+    return f"{'=' if same else found}{failed}{f', {unknown} unknown' if unknown else ''}"
 
 
 def _shares(read: int, written: int, thought: int) -> str:
@@ -68,12 +73,16 @@ def _shares(read: int, written: int, thought: int) -> str:
     return f" ({told})" if told else ""
 
 
+def column(measures: Sequence[Measured]) -> list[str]:
+    """Give the cells of one combination."""
+    return [cell(measure.run, measure.counted) for measure in measures]
+
+
 def table(columns: Mapping[tuple[str, ...], Sequence[Measured]]) -> str:
     """Give the table of one provider."""
     first = next(iter(columns.values()))
     rows = [["shape", "the server counted", *map(heading, columns)], ["---"] * (len(columns) + 2)]
-    for number, measure in enumerate(first):
-        cells = (cell(column[number].run) for column in columns.values())
+    for measure, *cells in zip(first, *map(column, columns.values()), strict=True):
         rows.append([measure.shape, truth(measure.counted), *cells])
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -88,7 +97,8 @@ def main() -> None:
     page = PAGE.read_text(encoding="utf-8")
     for provider, combinations in COMBINATIONS.items():
         made = table({names: measured(provider, names) for names in combinations})
-        page = page.replace(section(page, provider), made)
+        mark = f"<!-- {provider} -->\n"
+        page = page.replace(mark + section(page, provider), mark + made)
     PAGE.write_text(page, encoding="utf-8")
 
 

@@ -73,7 +73,7 @@ def test_what_sums_up_calls_or_is_none_is_not_counted(made: SpanRecord) -> None:
         },
     ],
 )
-def test_cache_tokens_are_part_of_the_input(said: dict[str, int]) -> None:
+def test_cache_tokens_are_part_of_the_input(said: dict[str, Any]) -> None:
     """In whatever names."""
     (call,) = calls(genai(0, 1, **said))
     assert (call.input_tokens, call.cache_read_tokens, call.cache_write_tokens) == (100, 40, 10)
@@ -93,7 +93,7 @@ def test_cache_tokens_that_were_left_out_of_the_input_are_added() -> None:
         {"llm__token_count__prompt": 7.0, "llm__token_count__completion": 2},
     ],
 )
-def test_older_names_of_tokens(said: dict[str, int]) -> None:
+def test_older_names_of_tokens(said: dict[str, Any]) -> None:
     """They mean the same."""
     (call,) = calls(named(llm__request__type="chat", gen_ai__usage__reasoning_tokens=1, **said))
     assert (call.input_tokens, call.output_tokens, call.total_tokens, call.reasoning_tokens) == (7, 2, 9, 1)
@@ -155,7 +155,7 @@ SYSTEM, USER = "Answer in one sentence.", "what do bees make?"
         },
     ],
 )
-def test_captured_prompts_are_read(said: dict[str, str]) -> None:
+def test_captured_prompts_are_read(said: dict[str, Any]) -> None:
     """The system prompt, and what the user said last."""
     (call,) = calls(genai(0, 1, **said))
     assert call.prompts == {"system_prompt": SYSTEM, "user_message": USER}
@@ -170,9 +170,6 @@ def test_messages_that_were_cut_on_their_way_are_kept_as_they_are() -> None:
 
 def test_a_message_that_looks_like_json_is_text() -> None:
     """Nobody encoded it."""
-    (call,) = calls(
-        openinference(
-            0, 1, **{"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "[1]"}
-        )
-    )
+    said: Any = {"llm.input_messages.0.message.role": "user", "llm.input_messages.0.message.content": "[1]"}
+    (call,) = calls(openinference(0, 1, **said))
     assert call.prompts == {"user_message": "[1]"}

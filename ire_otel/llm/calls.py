@@ -1,6 +1,7 @@
 """LlmCall: one model call in ire-otel's words, and how one span is read as such."""
 
 from collections.abc import Iterable
+from decimal import Decimal
 from typing import Any, Final
 
 import msgspec
@@ -43,6 +44,8 @@ class LlmCall(msgspec.Struct, frozen=True, kw_only=True):
     cache_write_1h_tokens: int | None = None
     """The part of the written cache tokens that is kept for an hour, which costs more."""
     reasoning_tokens: int | None = None
+    cost_usd: Decimal | None = None
+    """In US dollars, by the price list of the genai-prices package; set once the call's spans are united."""
     prompts: dict[str, str] = {}
     """Texts of the request by name, where they were captured: `system_prompt`, `user_message`."""
     scopes: tuple[str, ...] = ()
@@ -82,7 +85,7 @@ def call_of(span: SpanRecord, kind: Kind, stage_span_id: str | None) -> LlmCall:
     )
 
 
-def _tokens(said: Attributes) -> dict[str, int | None]:
+def _tokens(said: Attributes) -> dict[str, Any]:
     given, made, total = (
         _count(said, names) for names in (words.INPUT_TOKENS, words.OUTPUT_TOKENS, words.TOTAL_TOKENS)
     )

@@ -8,7 +8,7 @@ by time, model and tokens. Two calls have two response ids, and two spans of one
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import combinations
+from itertools import chain, combinations
 from typing import Any, Final
 
 import msgspec
@@ -16,6 +16,7 @@ import msgspec
 from ire_otel import semconv
 from ire_otel.llm.calls import LlmCall, call_of
 from ire_otel.llm.matching import matched
+from ire_otel.llm.prices import price
 from ire_otel.llm.vocabulary import is_work, kind_of
 from ire_otel.records import SpanRecord
 
@@ -68,7 +69,8 @@ def model_calls(
         for group in _groups([view for view in views if view.call.kind == kind]):
             first = min(group, key=_by_start)
             found.append((first.start, first.key, _united(group)))
-    return [call for _, _, call in sorted(found, key=lambda entry: entry[:2])]
+    calls = [call for _, _, call in sorted(found, key=lambda entry: entry[:2])]
+    return [msgspec.structs.replace(call, cost_usd=price(call)) for call in calls]
 
 
 def _by_start(view: View) -> tuple[int, SpanKey]:
@@ -187,23 +189,14 @@ def _at_one_time(one: View, left: Group, other: View, right: Group) -> bool:
 
 def _side_by_side(groups: list[Group], scopes: tuple[str, ...], *, equal_tokens: bool) -> list[Group]:
     """Match groups that only one of two scopes saw with those that only the other saw, one to one."""
-    seen_by = [{view.scope for view in group} for group in groups]
-    sides = [
-        [number for number, seen in enumerate(seen_by) if seen.intersection(scopes) == {scope}] for scope in scopes
-    ]
-    calls = {number: _united(groups[number]) for side in sides for number in side}
-    edges: list[tuple[float, int, int]] = []
-    for one in sides[0]:
-        for other in sides[1]:
-            closeness = max(_closeness(left, right) for left in groups[one] for right in groups[other])
-            if (
-                closeness > 0
-                and _may_be_seen_twice(calls[one], calls[other], equal_tokens=equal_tokens)
-                and not seen_by[one] & seen_by[other]
-                and not any(_related(left, right) for left in groups[one] for right in groups[other])
-            ):
-                edges.append((-closeness, one, other))
-    united = dict(matched((one, other) for _, one, other in sorted(edges)))
+    sides: tuple[list[_Candidate], list[_Candidate]] = ([], [])
+    for number, group in enumerate(groups):
+        saw = [scope in {view.scope for view in group} for scope in scopes]
+        if saw[0] != saw[1]:
+            sides[saw[1]].append(_candidate(number, group))
+    pairs = _pairs(*sides, equal_tokens=equal_tokens)
+    edges = sorted((-_closeness_of(one.group, other.group), one.number, other.number) for one, other in pairs)
+    united = dict(matched((one, other) for _, one, other in edges))
     taken = set(united.values())
     return [
         [*group, *(groups[united[number]] if number in united else ())]
@@ -212,15 +205,69 @@ def _side_by_side(groups: list[Group], scopes: tuple[str, ...], *, equal_tokens:
     ]
 
 
-def _may_be_seen_twice(one: LlmCall, other: LlmCall, *, equal_tokens: bool) -> bool:
-    """Whether two calls that overlap may be one: of one stage and model, with equal tokens or with unknown ones."""
-    if one.stage_span_id != other.stage_span_id or not _same_model(one, other):
-        return False
-    if one.response_id is not None and other.response_id is not None and one.response_id != other.response_id:
-        return False
-    if one.usage_known and other.usage_known:
-        return equal_tokens and _same_tokens(one, other)
-    return not equal_tokens and (one.error is None) == (other.error is None)
+class _Candidate(msgspec.Struct, frozen=True, kw_only=True):
+    """A group that may be matched with one that another scope saw; what the comparison needs is worked out once."""
+
+    number: int
+    group: Group
+    scopes: frozenset[str]
+    start: int
+    end: int
+    stage: str | None
+    models: frozenset[str]
+    tokens: tuple[int | None, int | None] | None
+    """None where either is unknown."""
+    failed: bool
+
+
+def _candidate(number: int, group: Group) -> _Candidate:
+    call = _united(group)
+    return _Candidate(
+        number=number,
+        group=group,
+        scopes=frozenset(view.scope for view in group),
+        start=min(view.start for view in group),
+        end=max(view.end for view in group),
+        stage=call.stage_span_id,
+        models=frozenset(_undated(name) for name in (call.request_model, call.response_model) if name),
+        tokens=(call.input_tokens, call.output_tokens) if call.usage_known else None,
+        failed=call.error is not None,
+    )
+
+
+def _pairs(
+    left: Sequence[_Candidate], right: Sequence[_Candidate], *, equal_tokens: bool
+) -> Iterator[tuple[_Candidate, _Candidate]]:
+    """Give the pairs that may be one call: of one stage, model and time, with equal tokens or with unknown ones."""
+    by_stage: dict[str | None, dict[object, list[_Candidate]]] = {}
+    for other in sorted(right, key=lambda candidate: candidate.start):
+        by_stage.setdefault(other.stage, {}).setdefault(other.tokens, []).append(other)
+    for one in left:
+        by_tokens = by_stage.get(one.stage, {})
+        near: Iterable[_Candidate]
+        if equal_tokens:
+            near = [] if one.tokens is None else by_tokens.get(one.tokens, [])
+        else:
+            near = by_tokens.get(None, []) if one.tokens is not None else chain.from_iterable(by_tokens.values())
+        for other in near:
+            if other.start <= one.end and one.start <= other.end and _may_be_seen_twice(one, other):
+                yield one, other
+
+
+def _may_be_seen_twice(one: _Candidate, other: _Candidate) -> bool:
+    return (
+        not one.models.isdisjoint(other.models)
+        and one.scopes.isdisjoint(other.scopes)
+        # Of unknown tokens, a failed call and one that succeeded are two tries.
+        and (one.failed == other.failed or (one.tokens is not None and other.tokens is not None))
+        and not _two_ids(one.group, other.group)
+        and not any(_related(left, right) for left in one.group for right in other.group)
+        and any(_overlap(left, right) for left in one.group for right in other.group)
+    )
+
+
+def _closeness_of(one: Group, other: Group) -> float:
+    return max(_closeness(left, right) for left in one for right in other)
 
 
 def _united(group: Group) -> LlmCall:
@@ -272,14 +319,6 @@ def _same_tokens(one: LlmCall, other: LlmCall) -> bool:
     return one.usage_known and (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens)
 
 
-def _same_model(one: LlmCall, other: LlmCall) -> bool:
-    """Whether two calls may be of one model: `openai/gpt-4o` and `gpt-4o-2024-08-06` may."""
-    names = [
-        {name.lower().rpartition("/")[2] for name in (call.request_model, call.response_model) if name}
-        for call in (one, other)
-    ]
-    return any(_undated(left) == _undated(right) for left in names[0] for right in names[1])
-
-
 def _undated(model: str) -> str:
-    return _DATE.sub("", model)
+    """Give what `openai/gpt-4o` and `gpt-4o-2024-08-06` have in common."""
+    return _DATE.sub("", model.lower().rpartition("/")[2])

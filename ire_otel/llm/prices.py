@@ -25,9 +25,9 @@ _USAGE: Final = {
 """What genai-prices calls the fields of an LlmCall."""
 
 
-def cost_usd(call: LlmCall) -> Decimal | None:
+def price(call: LlmCall) -> Decimal | None:
     """Price a call by what answered, at the prices of its start; None for unknown tokens or an unknown model."""
-    if call.response_model is None or not call.usage_known:
+    if call.kind != "call" or call.response_model is None or not call.usage_known:
         return None
     usage = {name: getattr(call, field) for name, field in _USAGE.items()}
     # Clients of OpenAI's API say `openai` for whatever answers there, so the provider is no more than a hint.

@@ -7,7 +7,6 @@ from typing import Any, TypeVar
 from msgspec import UNSET
 
 from ire_otel.llm.calls import LlmCall
-from ire_otel.llm.prices import cost_usd
 from ire_otel.model import LlmCalls, ModelUsage, TokenUsage
 
 Number = TypeVar("Number", int, Decimal)
@@ -46,7 +45,7 @@ def prompts(calls: Iterable[LlmCall]) -> dict[str, str]:
 
 
 def _sums(calls: Sequence[LlmCall]) -> dict[str, Any]:
-    cost = _total(map(cost_usd, calls))
+    cost = _total(call.cost_usd for call in calls)
     shares = {
         name: _total(getattr(call, name) for call in calls)
         for name in ("cache_read_tokens", "cache_write_tokens", "reasoning_tokens")
