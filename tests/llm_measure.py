@@ -23,6 +23,8 @@ INSTRUMENTORS = {
     "genai-anthropic": ("opentelemetry.instrumentation.genai.anthropic", "AnthropicInstrumentor"),
     "openinference-anthropic": ("openinference.instrumentation.anthropic", "AnthropicInstrumentor"),
 }
+_PATIENCE = 60.0
+"""Seconds; machines that test many things at once are slow."""
 OWN_SPANS = "anthropic"
 """The anthropic SDK's own spans, which are on unless its client is told otherwise."""
 COMBINATIONS = {
@@ -65,7 +67,7 @@ def measure(provider: str, names: Sequence[str]) -> list[Measured]:
 
     with tempfile.TemporaryDirectory() as brain, model_server() as server:
         # An explicit configure sets the global tracer provider, which the instrumentors use.
-        ire_otel.configure(brain_dir=brain)
+        ire_otel.configure(brain_dir=brain, finish_timeout=_PATIENCE)
         for name in names:
             if name != OWN_SPANS:
                 module, instrumentor = INSTRUMENTORS[name]
