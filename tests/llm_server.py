@@ -91,7 +91,7 @@ class ModelServer(http.server.ThreadingHTTPServer):
             number, counted = self._numbers[prefix], self._counted
             answer = _Answer(
                 id=f"{prefix}{number:04}",
-                model=DATED.get(request["model"], request["model"]),
+                model=str(DATED.get(request["model"], request["model"])),
                 tool=tool,
                 input_tokens=100 + 10 * words,
                 output_tokens=20 + words,
@@ -114,7 +114,7 @@ class ModelServer(http.server.ThreadingHTTPServer):
 class _Handler(http.server.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
-    server: ModelServer
+    server: ModelServer  # pyright: ignore[reportIncompatibleVariableOverride] # only this server makes these handlers
 
     def do_POST(self) -> None:
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
