@@ -61,6 +61,44 @@ class TokenUsage(msgspec.Struct, frozen=True, kw_only=True):
     """Cache tokens are part of these."""
     output_tokens: int | None = None
     total_tokens: int | None = None
+    cache_read_tokens: int | UnsetType = UNSET
+    """Input tokens that came from the provider's cache; unset where nobody said."""
+    cache_write_tokens: int | UnsetType = UNSET
+    """Input tokens that the provider put into its cache."""
+    reasoning_tokens: int | UnsetType = UNSET
+    """Output tokens that the model thought with."""
+
+
+class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """The calls of one model, as instrumentation saw them."""
+
+    model: str | None = None
+    """What answered, else what was asked for; None where neither is known."""
+    calls: int
+    calls_without_usage: int = 0
+    """Calls whose input or output tokens are unknown; the sums leave them out."""
+    errors: int = 0
+    """Calls that failed; most have no usage."""
+    token_usage: TokenUsage = TokenUsage()
+    cost_usd: float | None = None
+    """None where no call could be priced."""
+
+
+class LlmCalls(msgspec.Struct, frozen=True, kw_only=True):
+    """The model calls of a run or of one attempt of a stage, as instrumentation saw them, each once."""
+
+    calls: int
+    calls_without_usage: int = 0
+    """Calls whose input or output tokens are unknown; the sums leave them out."""
+    errors: int = 0
+    """Calls that failed; most have no usage."""
+    embeddings: int = 0
+    """Not among the calls, as retrievals."""
+    retrievals: int = 0
+    token_usage: TokenUsage = TokenUsage()
+    cost_usd: float | None = None
+    """Of the calls whose model and tokens are known; None where there are none."""
+    by_model: list[ModelUsage] = []
 
 
 class Attempt(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,6 +120,9 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True):
     model: str | UnsetType = UNSET
     token_usage: TokenUsage | UnsetType = UNSET
     cost_usd: float | UnsetType = UNSET
+    llm_calls: LlmCalls | UnsetType = UNSET
+    """The model calls made in this stage, not in one inside it. model, token_usage, cost_usd and prompts come from
+    them only where the pipeline did not give its own."""
     principle_scores: list[PrincipleScore] | UnsetType = UNSET
     overall_score: Number | UnsetType = UNSET
     passing: bool | UnsetType = UNSET
@@ -152,6 +193,8 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True):
     tracing_overhead_ms: float | None = None
     """Milliseconds that the run's own threads spent inside ire-otel."""
     dropped: Dropped | UnsetType = UNSET
+    llm_calls: LlmCalls | UnsetType = UNSET
+    """All model calls of the run, in stages or not; unset where none was seen."""
     warnings: list[str] = []
     """What was wrong with calls that recorded something, and what had to be changed to store it."""
     resource: dict[str, Any] = {}

@@ -92,6 +92,19 @@ stage_facts = optional(
     warning=recorded | foreign,
 ) | st.builds(lambda text: {f"{semconv.STAGE_PROMPT_PREFIX}user": values.attribute(text)}, TEXT)
 
+model_calls = st.fixed_dictionaries(
+    {"gen_ai.operation.name": st.sampled_from(["chat", "embeddings", "invoke_agent"])},
+    optional={
+        "gen_ai.response.id": st.sampled_from(["r1", "r2"]),
+        "gen_ai.response.model": st.sampled_from(["gpt-4o-2024-08-06", "nobody-knows"]),
+        "gen_ai.usage.input_tokens": st.sampled_from([10, 10.0]) | foreign,
+        "gen_ai.usage.output_tokens": st.integers(0, 2),
+        "gen_ai.input.messages": recorded | foreign,
+        "openinference.span.kind": st.sampled_from(["LLM", "CHAIN"]),
+    },
+)
+"""What instrumentation says of model calls."""
+
 stage_names = st.sampled_from(STAGES).map(values.attribute)
 
 decisions = st.builds(
@@ -173,7 +186,8 @@ def runs(draw: st.DrawFn) -> list[SpanRecord]:
         parent = draw(st.sampled_from(spans)).span_id
         own = {semconv.STAGE_NAME: draw(stage_names), **draw(stage_facts)}
         stamped = draw(optional(stage_span_id=st.sampled_from(spans).map(lambda one: one.span_id)))
-        attributes = {**draw(st.sampled_from([identity, {}])), **stamped, **(own if draw(st.booleans()) else {})}
+        body = draw(st.sampled_from([own, draw(model_calls), {}]))
+        attributes = {**draw(st.sampled_from([identity, {}])), **stamped, **body}
         spans.append(span(f"{number + 1:016x}", parent, attributes, name="s"))
     return spans[draw(st.integers(0, 1)) :] if any(semconv.RUN_ID in one.attributes for one in spans[1:]) else spans
 

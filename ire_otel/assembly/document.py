@@ -9,12 +9,14 @@ from msgspec import UNSET
 
 from ire_otel import semconv, values
 from ire_otel.assembly.attributes import members, parsed, real, text
+from ire_otel.assembly.calls import calls_of
 from ire_otel.assembly.events import Placed, RunEvents, sort_events
 from ire_otel.assembly.facts import json_object
 from ire_otel.assembly.merging import merge
 from ire_otel.assembly.selection import RunRecords, select
 from ire_otel.assembly.stages import stages
 from ire_otel.assembly.times import iso, seconds
+from ire_otel.llm import LlmCall, summary
 from ire_otel.model import ChildTrace, Dropped, Metadata, Run, RunStatus, StageTrace, TraceDocument
 from ire_otel.records import SpanRecord
 
@@ -56,7 +58,8 @@ def assemble(
     """
     run_records = select(merge(records), run_id)
     events = sort_events(run_records)
-    staged = stages(run_records, events)
+    calls = calls_of(run_records)
+    staged = stages(run_records, events, calls)
     run_records = _with_facts(run_records, events)
     attributes: Mapping[str, Any] = {} if run_records.run is None else run_records.run.attributes
     run = _run(run_records, staged, live=live)
@@ -74,7 +77,7 @@ def assemble(
         quality_gate_failures=_gate_failures(iterations, staged),
         outputs=_outputs(attributes, run),
         child_traces=_children(events.children),
-        metadata=_metadata(run_records, events, source),
+        metadata=_metadata(run_records, events, calls, source),
     )
 
 
@@ -193,16 +196,18 @@ def _children(events: Sequence[Placed]) -> list[ChildTrace]:
     return [ChildTrace(trace_id=trace_id, **known) for trace_id, known in children.items()]
 
 
-def _metadata(records: RunRecords, events: RunEvents, source: str) -> Metadata:
+def _metadata(records: RunRecords, events: RunEvents, calls: Sequence[LlmCall], source: str) -> Metadata:
     every = (*records.own, *records.notes, *records.foreign)
     head = records.run or every[0]
     dropped = _dropped(records.own)
+    seen = summary(calls)
     return Metadata(
         generator=GENERATOR,
         otel_trace_id=head.trace_id,
         otel_span_id=records.run_id.rpartition("_")[2] if records.run is None else head.span_id,
         tracing_overhead_ms=None if records.run is None else real(head.attributes.get(semconv.RUN_OVERHEAD_MS)),
         dropped=UNSET if dropped == Dropped() else dropped,
+        llm_calls=UNSET if seen is None else seen,
         warnings=events.warnings if records.run is not None else [*events.warnings, _NO_RUN_SPAN],
         resource={name: values.decode(value) for name, value in sorted(head.resource.items())},
         records=sum(1 + len(span.events) for span in every),

@@ -69,7 +69,7 @@ def _prompts(attributes: Attributes) -> dict[str, Any]:
 
 def _token_usage(attributes: Attributes, outputs: Members) -> TokenUsage | None:
     reported = members(outputs.get("token_usage")) or {}
-    usage = {
+    usage: dict[str, Any] = {
         name: _first(integer, attributes.get(attribute), parsed(reported.get(name)))
         for name, attribute in _USAGE.items()
     }

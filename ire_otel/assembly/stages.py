@@ -9,12 +9,14 @@ from msgspec import UNSET
 
 from ire_otel import semconv
 from ire_otel.assembly.attributes import members, text
+from ire_otel.assembly.calls import call_fields
 from ire_otel.assembly.decisions import decision
 from ire_otel.assembly.events import Placed, RunEvents
 from ire_otel.assembly.facts import stage_fields
 from ire_otel.assembly.gate import Verdict, reported_verdict, typed_verdict, verdict_fields
 from ire_otel.assembly.selection import RunRecords, SpanKey, enclosing_stage, key
 from ire_otel.assembly.times import covered_seconds, iso, microseconds, seconds
+from ire_otel.llm import LlmCall
 from ire_otel.model import Attempt, StageTrace
 from ire_otel.records import EventRecord, SpanRecord
 
@@ -32,6 +34,7 @@ class AttemptRecords(msgspec.Struct, kw_only=True):
     """The span's attributes, and over them what was said while the stage was not open."""
     scores: list[EventRecord] = []
     decisions: list[EventRecord] = []
+    calls: list[LlmCall] = []
     enclosing_stage: str | None = None
 
 
@@ -87,6 +90,12 @@ class _Stages:
             self.by_name[name] = stage
         return stage, stage.at(placed.event.time_ns)
 
+    def take(self, call: LlmCall) -> None:
+        """File a model call with the attempt that it was made in; one made in no stage is the run's alone."""
+        stage = self._records.stage_by_id.get(call.stage_span_id or "")
+        if stage is not None:
+            self._of_span[key(stage)][1].calls.append(call)
+
     def _home(self, span: SpanRecord) -> tuple[StageRecords, AttemptRecords] | None:
         if span is self._records.run:
             return None
@@ -99,7 +108,7 @@ class _Stages:
         return home
 
 
-def stages(records: RunRecords, events: RunEvents) -> dict[str, StageTrace]:
+def stages(records: RunRecords, events: RunEvents, calls: Iterable[LlmCall]) -> dict[str, StageTrace]:
     """Make the stages of a run, by name, in the order of their first start (or first event, if never started)."""
     found = _Stages(records)
     for placed in events.decisions:
@@ -110,6 +119,8 @@ def stages(records: RunRecords, events: RunEvents) -> dict[str, StageTrace]:
         found.place(placed)[1].scores.append(placed.event)
     for placed in events.stage_facts:
         found.place(placed)[1].facts.update(placed.event.attributes)
+    for call in calls:
+        found.take(call)
     in_order = sorted(found.by_name.values(), key=lambda stage: (stage.first_seen, stage.name))
     return {stage.name: _stage(stage) for stage in in_order}
 
@@ -137,6 +148,7 @@ def _attempt(attempt: AttemptRecords) -> Attempt:
     facts = attempt.facts
     outputs = members(facts.get(semconv.STAGE_OUTPUTS)) or {}
     fields = stage_fields(facts, outputs) | verdict_fields(_verdicts(attempt, outputs))
+    fields |= call_fields(attempt.calls, fields)
     if attempt.enclosing_stage is not None:
         fields["enclosing_stage"] = attempt.enclosing_stage
     return Attempt(attempt=attempt.number, error=_error(attempt), **_times(attempt.span), **fields)

@@ -13,8 +13,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 import ire_otel
-from ire_otel.cli import terminal
+from ire_otel.cli import terminal, usage
 from ire_otel.errors import IreOtelError
+from ire_otel.model import LlmCalls, given
+from ire_otel.reader import decode
 from ire_otel.settings import Settings, load
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
 
 _PASSWORD = re.compile(r"(?<=://)([^:@/]*):[^@/]*@")
 _HIDDEN = r"\1:***@"
+_INSTRUMENTOR = "opentelemetry-instrumentation-genai-openai"
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +44,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The report's file."""
     trace_file: str | None = None
     """The trace document's file."""
+    llm_calls: LlmCalls | None = None
+    """The model calls that were seen, with tokens and cost; None where none was, or an instrumentor is missing."""
     row: str | None = None
     """Where the row stands: database and table; or why it is not there yet."""
     untraced: str | None = None
@@ -76,6 +81,7 @@ def demo(
         raise typer.BadParameter("needs --llm MODEL, which says what to ask for there", param_hint="--llm-url")
     settings = load()
     console = terminal.console()
+    watched = _watch_calls() if llm else True
     engine = _engine(settings, corpus, llm, llm_url, console)
     queries = [query] if query is not None else list(islice(cycle(_built_in_queries()), runs or 1))
     outcomes: list[Outcome] = []
@@ -86,7 +92,7 @@ def demo(
     if as_json:
         terminal.print_json(outcomes)
     else:
-        _print_end(outcomes, console)
+        _print_end(outcomes, console, unseen_calls=not watched)
     if any(outcome.error for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -97,6 +103,12 @@ def _built_in_queries() -> list[str]:
 
     text = files("ire_otel.demo").joinpath("queries.toml").read_text(encoding="utf-8")
     return msgspec.convert(tomllib.loads(text)["queries"], list[str])
+
+
+def _watch_calls() -> bool:
+    from ire_otel.demo.completion import watch_calls
+
+    return watch_calls()
 
 
 def _engine(
@@ -138,10 +150,17 @@ def _one(
         iterations=result.iterations,
         report_path=str(result.report_path),
         trace_file=saved.get("file_path"),
+        llm_calls=_llm_calls(saved.get("file_path")),
         row=_row(saved, settings),
         untraced=saved.get("reason"),
         error=saved.get("file_error") or saved.get("supabase_error"),
     )
+
+
+def _llm_calls(trace_file: str | None) -> LlmCalls | None:
+    if trace_file is None:
+        return None
+    return given(decode(Path(trace_file).read_bytes(), trace_file).metadata.llm_calls)
 
 
 def _row(saved: Mapping[str, Any], settings: Settings) -> str | None:
@@ -182,7 +201,7 @@ def _verdict(outcome: Outcome) -> str:
     return f"{'PASS' if outcome.passed else 'FAIL'} {outcome.overall_score:.2f} after {turns}"
 
 
-def _print_end(outcomes: list[Outcome], console: Console) -> None:
+def _print_end(outcomes: list[Outcome], console: Console, *, unseen_calls: bool) -> None:
     last = next((one for one in reversed(outcomes) if one.overall_score is not None), outcomes[-1])
     lines = {"query": terminal.one_line(last.query), "gate": _verdict(last)}
     if len(outcomes) > 1:
@@ -194,6 +213,10 @@ def _print_end(outcomes: list[Outcome], console: Console) -> None:
     elif last.error:
         lines["error"] = terminal.one_line(last.error)
     untraced = f"none ({last.untraced})" if last.untraced else "none"
+    if last.llm_calls is not None:
+        lines["model"] = "  ".join(usage.totals(last.llm_calls))
+    elif unseen_calls:
+        lines["model"] = f"its calls were not seen: {_INSTRUMENTOR} is not installed; install ire-otel[llm]"
     lines["report"] = last.report_path or "none"
     lines["trace"] = last.trace_file or untraced
     lines["row"] = last.row or untraced

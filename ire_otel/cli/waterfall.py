@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ire_otel import semconv
+from ire_otel.cli import usage
 from ire_otel.cli.terminal import STATUS_STYLE, moment, one_line, seconds, verdict
 from ire_otel.model import Attempt, ChildTrace, Decision, PrincipleScore, Run, StageTrace, TraceDocument
 
@@ -124,7 +125,7 @@ def _heading(document: TraceDocument, axis: Axis) -> Iterator[Text]:
     yield Text("  ".join(f"{name}: {one_line(fact)}" for name, fact in facts.items() if fact))
     counts = [
         f"started {run.started_at}",
-        _counted(sum(len(s.decisions) for s in document.stages.values()), "decision"),
+        usage.counted(sum(len(s.decisions) for s in document.stages.values()), "decision"),
     ]
     if document.iteration_count > 1:
         counts.append(f"{document.iteration_count} iterations, {document.quality_gate_failures} failed at the gate")
@@ -133,6 +134,8 @@ def _heading(document: TraceDocument, axis: Axis) -> Iterator[Text]:
     if metadata.recovered is True:
         counts.append("recovered from the journal")
     yield Text("  ".join(counts), style="dim")
+    if metadata.llm_calls:
+        yield Text("  ".join(usage.totals(metadata.llm_calls)), style="dim")
     if run.error:
         yield Text(one_line(run.error), style="bold red")
 
@@ -241,10 +244,11 @@ def _model(attempt: Attempt) -> Iterator[Text]:
     if attempt.model:
         facts.append(one_line(attempt.model))
     if attempt.token_usage:
-        usage = attempt.token_usage
-        facts.append(f"{_known(usage.input_tokens)} tokens in, {_known(usage.output_tokens)} out")
+        facts.append(usage.tokens(attempt.token_usage))
     if attempt.cost_usd is not UNSET:
-        facts.append(f"${attempt.cost_usd:.4f}")
+        facts.append(usage.cost(attempt.cost_usd))
+    if attempt.llm_calls:
+        facts += usage.calls(attempt.llm_calls)
     if facts:
         yield Text.assemble(("model ", "bold"), "  ".join(facts))
 
@@ -252,7 +256,7 @@ def _model(attempt: Attempt) -> Iterator[Text]:
 def _scores(attempt: Attempt, *, full: bool) -> Iterator[RenderableType]:
     scores = attempt.principle_scores or []
     threshold = "" if attempt.threshold is UNSET else f" (threshold {attempt.threshold})"
-    counts = f"  {_counted(len(scores), 'principle')}, {_counted(len(attempt.gaps or ()), 'gap')}"
+    counts = f"  {usage.counted(len(scores), 'principle')}, {usage.counted(len(attempt.gaps or ()), 'gap')}"
     yield Text.assemble(("scores ", "bold"), _verdict(attempt), threshold, counts)
     table = Table.grid(padding=(0, 1), expand=True)
     for _ in ("mark", "score", "id", "name"):
@@ -328,11 +332,3 @@ def _indented(lines: Iterable[RenderableType]) -> Padding:
 
 def _plain(text: str) -> Text:
     return Text(one_line(text))
-
-
-def _known(count: int | None) -> str:
-    return "unknown" if count is None else f"{count:,}"
-
-
-def _counted(number: int, noun: str) -> str:
-    return f"{number} {noun}" + ("" if number == 1 else "s")

@@ -2,6 +2,7 @@
 
 import msgspec
 
+import ire_otel
 from ire_otel.errors import IreOtelError
 
 _TIMEOUT_SECONDS = 120.0
@@ -22,6 +23,18 @@ class Completion(msgspec.Struct, frozen=True, kw_only=True):
     """Tokens read; None where the endpoint does not say."""
     output_tokens: int | None = None
     """Tokens written; None where the endpoint does not say."""
+
+
+def watch_calls() -> bool:
+    """Have the client's calls make spans, which become part of the runs that make them; False where nothing can."""
+    try:
+        from opentelemetry.instrumentation.genai.openai import OpenAIInstrumentor
+    except ImportError:
+        return False
+    # An explicit configuration sets the global tracer provider, which the instrumentor uses.
+    ire_otel.configure()
+    OpenAIInstrumentor().instrument()
+    return True
 
 
 def complete(model: str, system: str, user: str, *, base_url: str | None = None) -> Completion:

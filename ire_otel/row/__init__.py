@@ -3,7 +3,7 @@
 A row holds only what SQLite and Postgres both take; whatever had to be changed for that stands in its notes.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import chain, islice, zip_longest
 from typing import Any, Final
 from uuid import UUID
@@ -11,7 +11,7 @@ from uuid import UUID
 from msgspec import UNSET
 
 from ire_otel.errors import RowRefusedError
-from ire_otel.model import Attempt, Decision, StageTrace, TokenUsage, TraceDocument, given
+from ire_otel.model import Attempt, Decision, LlmCalls, ModelUsage, StageTrace, TokenUsage, TraceDocument, given
 from ire_otel.row.columns import DecisionRow, ModelUsageRow, PrincipleScoreRow, Row, RunRow, SourceRow, StageRow
 from ire_otel.row.mending import Mending, fitters, mapping, opened
 from ire_otel.row.sources import sources
@@ -22,6 +22,8 @@ __all__ = ["DecisionRow", "ModelUsageRow", "PrincipleScoreRow", "Row", "RunRow",
 DECISIONS: Final = 1_000
 """Most decisions that a run has in `trace_decisions`; `traces.decision_count` says how many there were."""
 
+_ROUNDING: Final = 1e-9
+"""Sums of floats that differ by less are equal."""
 _FITTERS: Final = fitters(RunRow)
 _TIMED: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
 _FROM_RUN: Final = (
@@ -46,7 +48,7 @@ def row(document: TraceDocument, location: str | None) -> Row:
         stages=_stages(run.trace_id, attempts, mend),
         decisions=list(_decisions(document, mend)),
         sources=list(sources(run.trace_id, flat, mend)),
-        model_usage=list(_model_usage(run.trace_id, flat, mend)),
+        model_usage=list(_model_usage(document, flat, mend)),
         notes=list(mend.notes),
     )
 
@@ -67,7 +69,8 @@ def _run_row(document: TraceDocument, location: str | None, attempts: list[Attem
         **{f"{name}_duration": document.stages[name].duration_seconds for name in _TIMED if name in document.stages},
         **_evidence_columns(document.stages.get("collection")),
         **_synthesis_columns(document.stages.get("synthesis")),
-        **_totals(attempts),
+        **_calls(given(metadata.llm_calls)),
+        **_run_totals(attempts, given(metadata.llm_calls)),
         "iteration_count": document.iteration_count,
         "quality_gate_failures": document.quality_gate_failures,
         "decision_count": sum(len(stage.decisions) for stage in document.stages.values()),
@@ -135,6 +138,33 @@ def _totals(attempts: Iterable[Attempt]) -> dict[str, Any]:
         "output_tokens": _total(usage.output_tokens for usage in usages),
         "cost_usd": _total(given(attempt.cost_usd) for attempt in attempts),
     }
+
+
+def _calls(seen: LlmCalls | None) -> dict[str, Any]:
+    if seen is None:
+        return {}
+    return {"llm_call_count": seen.calls, "llm_calls_without_usage": seen.calls_without_usage}
+
+
+def _run_totals(attempts: Iterable[Attempt], seen: LlmCalls | None) -> dict[str, Any]:
+    """Add up what the stages say, and the calls that were made in no stage."""
+    attempts = list(attempts)
+    totals = _totals(attempts)
+    if seen is None:
+        return totals
+    placed = [attempt.llm_calls for attempt in attempts if attempt.llm_calls is not UNSET]
+    outside = {
+        "input_tokens": _rest(seen.token_usage.input_tokens, [calls.token_usage.input_tokens for calls in placed]),
+        "output_tokens": _rest(seen.token_usage.output_tokens, [calls.token_usage.output_tokens for calls in placed]),
+        "cost_usd": _rest(seen.cost_usd, [calls.cost_usd for calls in placed]),
+    }
+    return {name: _total((total, outside[name])) for name, total in totals.items()}
+
+
+def _rest(whole: float | None, parts: Sequence[float | None]) -> float | None:
+    """Give what is left of a sum when the parts of it are taken away; None where nothing is."""
+    rest = (whole or 0) - (_total(parts) or 0)
+    return rest if rest > _ROUNDING else None
 
 
 def _paths(outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -216,22 +246,30 @@ def _decisions(document: TraceDocument, mend: Mending) -> Iterator[DecisionRow]:
         )
 
 
-def _model_usage(trace_id: str, attempts: Iterable[Attempt], mend: Mending) -> Iterator[ModelUsageRow]:
-    by_model: dict[str, list[Attempt]] = {}
-    for attempt in attempts:
-        model = mend.name("model", given(attempt.model))
+def _model_usage(document: TraceDocument, attempts: Iterable[Attempt], mend: Mending) -> Iterator[ModelUsageRow]:
+    """Give each model's calls as they were seen, and what stages report in which none was seen."""
+    seen = given(document.metadata.llm_calls)
+    by_model: dict[str, list[ModelUsage]] = {}
+    for usage in [*(seen.by_model if seen is not None else ()), *map(_reported, attempts)]:
+        model = mend.name("model", usage.model)
         if model:
-            by_model.setdefault(model, []).append(attempt)
-    for model, users in by_model.items():
-        totals = _totals(users)
+            by_model.setdefault(model, []).append(usage)
+    for model, used in by_model.items():
         yield ModelUsageRow(
-            trace_id=trace_id,
+            trace_id=document.trace_id,
             model=model,
-            calls=None,
-            input_tokens=mend.integer("input_tokens", totals["input_tokens"]),
-            output_tokens=mend.integer("output_tokens", totals["output_tokens"]),
-            cost_usd=mend.number("cost_usd", totals["cost_usd"]),
+            calls=mend.integer("calls", sum(usage.calls for usage in used) or None),
+            input_tokens=mend.integer("input_tokens", _total(usage.token_usage.input_tokens for usage in used)),
+            output_tokens=mend.integer("output_tokens", _total(usage.token_usage.output_tokens for usage in used)),
+            cost_usd=mend.number("cost_usd", _total(usage.cost_usd for usage in used)),
         )
+
+
+def _reported(attempt: Attempt) -> ModelUsage:
+    """Give what an attempt itself says of its model; its calls are unknown (0), and its model where they were seen."""
+    model = given(attempt.model) if attempt.llm_calls is UNSET else None
+    usage = given(attempt.token_usage) or TokenUsage()
+    return ModelUsage(model=model, calls=0, token_usage=usage, cost_usd=given(attempt.cost_usd))
 
 
 def _attempts(stage: StageTrace) -> list[Attempt]:

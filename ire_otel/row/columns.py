@@ -68,9 +68,11 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     quality_gate_failures: int | None = None
     decision_count: int | None = None
     llm_call_count: int | None = None
+    """Model calls that instrumentation saw; None where it saw none."""
     llm_calls_without_usage: int | None = None
+    """Those whose input or output tokens are unknown."""
     input_tokens: int | None = None
-    """Over all attempts of all stages, as output_tokens and cost_usd."""
+    """Over all attempts of all stages, and calls in no stage; as output_tokens and cost_usd."""
     output_tokens: int | None = None
     cost_usd: float | None = None
     tracing_overhead_ms: float | None = None
@@ -148,11 +150,12 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelUsageRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One row in `trace_model_usage`: one model, over all attempts of all stages."""
+    """One row in `trace_model_usage`: one model, over the whole run."""
 
     trace_id: str
     model: str
     calls: int | None
+    """As instrumentation saw them; None where it saw none, and a stage says that it used the model."""
     input_tokens: int | None
     output_tokens: int | None
     cost_usd: float | None
