@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ire_otel import assembly, processor, reader, report, settings
+from ire_otel import assembly, processor, reader, redaction, report, settings
 from ire_otel.calibration.watch import FlagWatch
 from ire_otel.db.store import RunStore
 from ire_otel.errors import RowRefusedError, StoreError
@@ -36,7 +36,7 @@ class ResearchExporter(SpanExporter):
     def __init__(self, settings: settings.Settings | None = None, *, steps: Sequence[Step] = ()) -> None:
         """Make one by hand, or by name: `OTEL_TRACES_EXPORTER=ire`. Nothing is opened before the first run."""
         self._settings = settings or _load_settings()
-        self._steps = steps
+        self._steps = (*steps, *redaction.steps(self._settings))
         self._store = RunStore(self._settings.database_url, self._settings.pooler)
         self._flags = FlagWatch(self._settings)
         self._buffer = TraceBuffer(self._settings.grace_period, self._settings.settle_after)
