@@ -140,7 +140,8 @@ class _Cutter:
             if self._room <= 0:
                 return kept | {"…": f"{len(given) - len(kept)} more"}
             self._room -= 1
-            kept[self.cut(key)] = self.cut(item)
+            name = self.cut(key)
+            kept[name] = self.cut(item)
         return kept
 
     def _list(self, given: list[Any] | tuple[Any, ...]) -> list[Any]:
