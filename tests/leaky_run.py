@@ -1,7 +1,8 @@
-"""A run that says every planted secret wherever one can say something: `python -c "from tests.leaky_run import leak"`."""
+"""A run that says every planted secret wherever one can say something; for a process of its own."""
 
 import json
 from collections.abc import Sequence
+from contextlib import suppress
 
 from opentelemetry import trace as otel
 from opentelemetry.trace import Link, SpanContext, TraceFlags
@@ -38,13 +39,10 @@ def _foreign_span(texts: Sequence[str]) -> None:
     tracer = otel.get_tracer("model.client")
     link = Link(SpanContext(1, 1, is_remote=False, trace_flags=TraceFlags(1)), {"said": texts})
     everything = "\n".join(texts)
-    try:
-        with tracer.start_as_current_span(f"call {texts[0]}", links=[link]) as span:
-            span.set_attribute("gen_ai.operation.name", "chat")
-            span.set_attribute("gen_ai.input.messages", json.dumps([{"role": "user", "content": everything}]))
-            span.set_attribute("list", list(texts))
-            span.set_attribute(f"key {texts[0]}", 1)
-            span.add_event(f"event {texts[0]}", {"texts": list(texts)})
-            raise RuntimeError(everything)
-    except RuntimeError:
-        pass
+    with suppress(RuntimeError), tracer.start_as_current_span(f"call {texts[0]}", links=[link]) as span:
+        span.set_attribute("gen_ai.operation.name", "chat")
+        span.set_attribute("gen_ai.input.messages", json.dumps([{"role": "user", "content": everything}]))
+        span.set_attribute("list", list(texts))
+        span.set_attribute(f"key {texts[0]}", 1)
+        span.add_event(f"event {texts[0]}", {"texts": list(texts)})
+        raise RuntimeError(everything)

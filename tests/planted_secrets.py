@@ -6,7 +6,7 @@ import random
 import string
 from typing import Final, NamedTuple
 
-_random = random.Random(7)
+_random = random.Random(7)  # noqa: S311 # made up, and the same every time
 _LETTERS: Final = string.ascii_letters + string.digits
 
 
@@ -79,6 +79,9 @@ _ASSIGNED: Final = {
         ("{}", "redis://:{}@cache:6379/0 was slow"),
         ("p@{}!", "mongodb+srv://ire:{}@c0.example.net/?w=1"),
     ],
+    "slack-webhook": [
+        ("T0A1B2C3D/B0A1B2C3D/{}", "post to https://hooks.slack.com/services/{} when done"),
+    ],
     "authorization": [
         ("{}", "Authorization: Bearer {}"),
         ("{}", 'curl -H "authorization: Basic {}" https://example.com'),
@@ -107,7 +110,7 @@ HARMLESS: Final = [
     '{"password": "required", "token": "running", "secret": "unknown", "api_key": null, "tokens": [1, 2, 3]}',
     "task-force, risk-averse, desk-research, sk-learn, sk-SK, disk-encryption-at-rest-for-everyone-2025",
     "https://medium.com/@author/why-cobots-win-9f8e7d6c5b4a and http://host:8080/path?mail=a@example.org#top",
-    "doi:10.1145/3442188.3445922 arXiv:2303.12712v5 sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+    "doi:10.1145/3442188.3445922 sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
     "f81d4fae-7dec-11d0-a765-00a0c91e6bf6 trc_20260213_a1b2c3d4e5f60718 4bf92f3577b34da6a3ce929d0e0e4736",
     "Bearer bonds; the bearer of this letter; basic authentication; Authorization: Bearer authentication",
     "a PEM file begins with -----BEGIN PRIVATE KEY----- and ends with -----END",

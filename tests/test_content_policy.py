@@ -102,7 +102,11 @@ def test_full_sends_everything(sink: Sink) -> None:
 
 
 json_values = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=300),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=300),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(max_size=300), inner),
     max_leaves=40,
 )
