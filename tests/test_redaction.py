@@ -1,6 +1,7 @@
 """Redaction: secrets of every kind leave no record, and what only looks like one stays."""
 
 import json
+import os
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import msgspec
 import pytest
 
 import ire_otel
-from ire_otel import settings
+from ire_otel import patterns, settings
 from ire_otel.errors import ConfigurationError
 from ire_otel.records import EventRecord, LinkRecord, SpanRecord
 from ire_otel.redaction import Redactor, steps
@@ -185,3 +186,14 @@ def test_no_text_takes_more_than_linear_time(unit: str) -> None:
     begun = time.thread_time()
     redacted(text)
     assert time.thread_time() - begun < 10
+
+
+def test_a_forked_child_redacts_whatever_other_threads_were_doing() -> None:
+    """It has patterns of its own: the parent's may be locked."""
+    inherited = patterns.compiled("fork")
+    child = os.fork()
+    if child == 0:
+        anew = patterns.compiled("fork") is not inherited and redacted(KEY) == MARK
+        os._exit(0 if anew else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert patterns.compiled("fork") is inherited

@@ -28,11 +28,13 @@ class Redactor:
 
     def __init__(self, own: Mapping[str, str] | None = None) -> None:
         """own: more patterns, by the kind that their marks name. Raises ValueError for one that RE2 does not take."""
-        self._own = [(MARK.format(name), patterns.compiled(pattern)) for name, pattern in (own or {}).items()]
+        self._own = {MARK.format(name): pattern for name, pattern in (own or {}).items()}
+        for pattern in self._own.values():
+            patterns.compiled(pattern)
 
     def __call__(self, record: SpanRecord) -> SpanRecord:
         """Give the record without its secrets."""
-        if not self._own and _found_in("\0".join(_texts_of(record))) is None:
+        if not self._own and _built_in().search("\0".join(_texts_of(record))) is None:
             return record
         clean = msgspec.structs.replace(
             record,
@@ -54,9 +56,11 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """Give a text without its secrets; what was JSON still is."""
-        for mark, pattern in self._own:
-            text = _own_pattern(text, mark, pattern)
-        return str(_built_in().sub(_marked, text))
+        for mark, pattern in self._own.items():
+            text = _own_pattern(text, mark, patterns.compiled(pattern))
+        clean: str = _built_in().sub(_marked, text)
+        # Once more: a secret may begin right where another ended, which then does not count as a place to begin.
+        return clean if clean == text else str(_built_in().sub(_marked, clean))
 
     def _attributes(self, attributes: Attributes) -> Attributes:
         return {self.text(key): self._value(value, key) for key, value in attributes.items()}
@@ -103,18 +107,14 @@ def _texts(value: Any) -> Iterator[str]:
         yield value.decode("latin-1")
 
 
-@functools.cache
 def _built_in() -> Any:
-    return patterns.compiled("|".join(kind.pattern for kind in KINDS))
+    return patterns.compiled(_BUILT_IN)
 
 
-@functools.cache
-def _tokens() -> Any:
-    return patterns.compiled("|".join(kind.pattern for kind in TOKENS))
-
-
-def _found_in(text: str) -> Any:
-    return _built_in().search(text)
+_BUILT_IN: Final = "|".join(kind.pattern for kind in KINDS)
+_ALL_TOKENS: Final = "|".join(kind.pattern for kind in TOKENS)
+_STRONG: Final = rf"(?:{STRONG_NAMES}|(?i:secret))$"
+_WEAK: Final = rf"{WEAK_NAMES}$"
 
 
 def _marked(match: Any) -> str:
@@ -133,7 +133,7 @@ def _name(name: str, secret: str) -> str:
     """Give a secret's kind: by what it looks like, where that says more than the name that it was found by."""
     if name not in _FOUND_BY_NAME:
         return name
-    match = _tokens().search(secret)
+    match = patterns.compiled(_ALL_TOKENS).search(secret)
     return name if match is None else TOKENS[match.lastindex - 1].name
 
 
@@ -143,15 +143,9 @@ _FOUND_BY_NAME: Final = ("secret", "authorization")
 @functools.lru_cache(maxsize=4096)
 def _name_counts(key: str) -> Any:
     """Give what tells whether the value of an attribute of that name is a secret; None: the name says nothing."""
-    strong, weak = _secret_names()
-    if strong.search(key):
+    if patterns.compiled(_STRONG).search(key):
         return is_secret
-    return is_long_secret if weak.search(key) else None
-
-
-@functools.cache
-def _secret_names() -> tuple[Any, Any]:
-    return patterns.compiled(rf"(?:{STRONG_NAMES}|(?i:secret))$"), patterns.compiled(rf"{WEAK_NAMES}$")
+    return is_long_secret if patterns.compiled(_WEAK).search(key) else None
 
 
 def _is_named_a_secret(key: str, value: str) -> bool:
