@@ -69,8 +69,8 @@ _SHORTEST_OF_WEAK: Final = 16
 _LONGEST_WORD: Final = 20
 
 
-def _token(name: str, prefix: str, rest: str) -> Kind:
-    return Kind(name, f"{_START}({prefix}{rest})")
+def _token(name: str, prefix: str, rest: str, end: str = "") -> Kind:
+    return Kind(name, f"{_START}({prefix}{rest}){end}")
 
 
 _PRIVATE_KEY: Final = Kind(
@@ -84,7 +84,7 @@ _PRIVATE_KEY: Final = Kind(
 TOKENS: Final = (
     _token("anthropic-key", "sk-ant-", rf"{_WORD}{{16,}}"),
     _token("openai-key", "sk-", rf"(?:(?:proj|svcacct|admin|None|or-v1|lf)-{_WORD}{{16,}}|[A-Za-z0-9]{{20,}})"),
-    _token("aws-access-key-id", "(?:AKIA|ASIA)", r"[A-Z0-9]{16}"),
+    _token("aws-access-key-id", "(?:AKIA|ASIA)", r"[A-Z0-9]{16}", r"\b"),
     _token("google-api-key", "AIza", rf"{_WORD}{{30,}}"),
     _token("google-oauth-secret", "(?:GOCSPX-|ya29\\.)", rf"{_WORD}{{20,}}"),
     _token("github-token", "(?:gh[opsur]_|github_pat_)", r"[A-Za-z0-9_]{20,}"),
@@ -99,7 +99,7 @@ TOKENS: Final = (
     _token("groq-key", "gsk_", r"[A-Za-z0-9]{20,}"),
     _token("xai-key", "xai-", r"[A-Za-z0-9]{20,}"),
     _token("replicate-token", "r8_", r"[A-Za-z0-9]{20,}"),
-    _token("firecrawl-key", "fc-", r"[0-9a-f]{32}"),
+    _token("firecrawl-key", "fc-", r"[0-9a-f]{32}", r"\b"),
     _token("jina-key", "jina_", rf"{_WORD}{{30,}}"),
     _token("langsmith-key", "lsv2_", r"[a-z]{2}_[A-Za-z0-9_]{20,}"),
     _token("sendgrid-key", "SG\\.", rf"{_WORD}{{16,}}\.{_WORD}{{16,}}"),
