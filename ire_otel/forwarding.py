@@ -57,7 +57,11 @@ class CompleteSpanExporter(SpanExporter):
             return span
         record = from_readable(span) if known is None else msgspec.structs.replace(known, name=span.name)
         passed = apply(self._steps, [record])
-        return to_readable(passed[0], span.resource) if passed else None
+        if not passed:
+            return None
+        if known is None and passed[0] is record:
+            return span
+        return to_readable(passed[0], span.resource if passed[0].resource == record.resource else None)
 
     def _export_batch(self, batch: list[ReadableSpan]) -> bool:
         taken = self._inner.export(batch) is SpanExportResult.SUCCESS

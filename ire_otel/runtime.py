@@ -17,7 +17,7 @@ from opentelemetry import trace as otel
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.trace import Tracer
 
-from ire_otel import forwarding, processor, semconv, settings
+from ire_otel import content, forwarding, processor, redaction, semconv, settings
 from ire_otel.errors import ConfigurationError
 from ire_otel.journals import RunJournals
 from ire_otel.processor import RunProcessor
@@ -70,6 +70,7 @@ class Runtime:
         self._steps = steps
         self._enabled = chosen.enabled and not settings.tracing_switched_off()
         found = {name: find_exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
+        _check_content(chosen)
         own = found.pop(OWN_EXPORTER, None)
         self._open: dict[str, Trace] = {}
         self._journals = RunJournals(chosen, self)
@@ -98,9 +99,10 @@ class Runtime:
         self.foreign_spans = None if private or processor.keeps_everything(provider.sampler) else "sampled"
         processor.attach(self.processor, provider)
         self._tracer = provider.get_tracer(semconv.SCOPE, version("ire-otel"))
-        for entry_point in self._others.values():
+        for name, entry_point in self._others.items():
             exporter = cast("SpanExporter", entry_point.load()())
-            forwarding_processor = forwarding.forwarding_processor(exporter, self.processor, self._steps)
+            steps = (*self._steps, *redaction.steps(self.settings), *content.steps(self.settings, name))
+            forwarding_processor = forwarding.forwarding_processor(exporter, self.processor, steps)
             provider.add_span_processor(forwarding_processor)
             self._forwarding.append(forwarding_processor)
 
@@ -308,6 +310,20 @@ def find_exporter(name: str, chosen: Settings) -> EntryPoint:
     nearest = difflib.get_close_matches(name, [*known, "otlp", NO_EXPORTER], n=1)
     remedy = f"did you mean {nearest[0]!r}?" if nearest else f"installed are {', '.join(sorted(known))}"
     raise ConfigurationError(f"unknown exporter {name!r} in exporters: {remedy}")
+
+
+def _check_content(chosen: Settings) -> None:
+    """See that every exporter with a content policy may have one. Raises ConfigurationError with the nearest name."""
+    known = {"otlp", *chosen.exporters, *(entry_point.name for entry_point in entry_points(group=EXPORTER_GROUP))}
+    for name in chosen.content:
+        if name == OWN_EXPORTER:
+            remedy = "trace files and rows always hold everything; take this line out"
+        elif name in known:
+            continue
+        else:
+            nearest = difflib.get_close_matches(name, known - {OWN_EXPORTER, NO_EXPORTER}, n=1)
+            remedy = f"did you mean {nearest[0]!r}?" if nearest else "no such exporter is installed"
+        raise ConfigurationError(f"exporter {name!r} in content has no policy: {remedy}")
 
 
 class _OwnProvider(TracerProvider):

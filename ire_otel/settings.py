@@ -5,10 +5,11 @@ Nothing else in the package reads the environment.
 
 import difflib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
@@ -20,6 +21,8 @@ FILE_NAME: Final = "ire_otel.toml"
 
 FlagPolicy = Literal["rate", "count"]
 """How a principle is found to need calibration (docs/calibration-flags.md)."""
+ContentPolicy = Literal["full", "preview", "none"]
+"""How much of a run's content an exporter gets: all, the first characters of each value, or none of it."""
 
 
 class ProjectSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -50,6 +53,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of single projects, by project name."""
     otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
     """How the `otlp` exporter talks; also OTEL_EXPORTER_OTLP_PROTOCOL. Its address is OTEL_EXPORTER_OTLP_ENDPOINT."""
+    redact: bool = True
+    """False: secrets are written and sent as they were recorded."""
+    redact_patterns: dict[str, str] = {}
+    """More secrets to take out: by the kind that the mark names, a regular expression in RE2's syntax."""
+    content: dict[str, ContentPolicy] = {}
+    """What exporters other than `ire` get of a run's content, by exporter; the default is `full`."""
     link_reports: bool = False
     """True: a finished run goes into the frontmatter of the Markdown report that its outputs.report_path names."""
     flag_policies: tuple[FlagPolicy, ...] = ("rate", "count")
@@ -132,14 +141,16 @@ def load_leniently(
         for key, value in values.items():
             try:
                 given[key] = _checked(key, value, place)
+                if key == "redact_patterns":
+                    given[key] = _usable_patterns(given[key], place, problems)
             except ConfigurationError as problem:
                 problems.append(problem)
     return Settings(**given), problems
 
 
 def with_exporters(chosen: Settings, exporters: tuple[str, ...]) -> Settings:
-    """Give the same settings with other exporters."""
-    return msgspec.structs.replace(chosen, exporters=exporters)
+    """Give the same settings with other exporters, and none of what was said about the former ones."""
+    return msgspec.structs.replace(chosen, exporters=exporters, content={})
 
 
 def tracing_switched_off(environment: Mapping[str, str] | None = None) -> bool:
@@ -203,12 +214,43 @@ def _checked(key: str, value: Any, place: str) -> Any:
         raise ConfigurationError(f"unknown setting {key!r} in {place}: {remedy}")
     if key in _LISTS and isinstance(value, str):
         value = [value]
+    if key == "content" and isinstance(value, Mapping):
+        _check_policies(value, place)
     # Only the environment gives everything as text, so only there does "5" stand for a number.
     lax = place == "the environment"
     try:
         return msgspec.convert(value, _TYPES[key], strict=not lax, dec_hook=_path)
     except (msgspec.ValidationError, TypeError) as error:
         raise ConfigurationError(f"setting {key!r} in {place} cannot be {value!r}: {error}") from error
+
+
+def _check_policies(policies: Mapping[Any, Any], place: str) -> None:
+    known = get_args(ContentPolicy)
+    for exporter, policy in policies.items():
+        if policy not in known:
+            nearest = difflib.get_close_matches(str(policy), known, n=1)
+            remedy = f"did you mean {nearest[0]!r}?" if nearest else f"valid are {', '.join(known)}"
+            raise ConfigurationError(f"setting 'content.{exporter}' in {place} cannot be {policy!r}: {remedy}")
+
+
+def _usable_patterns(given: Mapping[str, str], place: str, problems: list[ConfigurationError]) -> dict[str, str]:
+    """Give the patterns that can be used: one mistake must not let through what the others find."""
+    from ire_otel import patterns  # loads RE2, which `import ire_otel` need not
+
+    usable = {}
+    for name, pattern in given.items():
+        key = f"setting 'redact_patterns.{name}' in {place}"
+        try:
+            patterns.compiled(pattern)
+        except ValueError as error:
+            problems.append(ConfigurationError(f"{key} cannot be {pattern!r}: {error}"))
+            continue
+        if _KIND_NAME.fullmatch(name):
+            usable[name] = pattern
+        else:
+            remedy = "name the kind of secret with letters, digits, '.', '_' and '-'"
+            problems.append(ConfigurationError(f"{key} cannot be marked by that name: {remedy}"))
+    return usable
 
 
 def _path(kind: type, value: Any) -> Any:
@@ -220,3 +262,4 @@ def _path(kind: type, value: Any) -> Any:
 _TYPES: Final[dict[str, Any]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 _CARRIED: Final = ("traceparent", "tracestate", "baggage")
 _LISTS: Final = ("exporters", "flag_policies")
+_KIND_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")

@@ -1,57 +1,25 @@
 """The `otlp` exporter beside `ire`: what a peer receives over the wire makes the same document."""
 
-import gzip
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 import ire_otel
 from ire_otel import assembly
 from ire_otel_exporters.otlp import from_otlp
+from tests.otlp_sink import Sink, receiving
 from tests.runs import document
-
-
-class Sink(ThreadingHTTPServer):
-    """An OTLP/HTTP peer that keeps every request."""
-
-    def __init__(self) -> None:
-        self.requests: list[ExportTraceServiceRequest] = []
-        super().__init__(("127.0.0.1", 0), Handler)
-
-
-class Handler(BaseHTTPRequestHandler):
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        if self.headers.get("Content-Encoding") == "gzip":
-            body = gzip.decompress(body)
-        assert isinstance(self.server, Sink)
-        self.server.requests.append(ExportTraceServiceRequest.FromString(body))
-        self.send_response(200)
-        self.send_header("Content-Type", "application/x-protobuf")
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 # the name that the base class gives it
-        """Keep the test's output clean."""
 
 
 @pytest.fixture
 def sink() -> Iterator[Sink]:
-    server = Sink()
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with receiving() as server:
+        yield server
 
 
 def test_a_peer_receives_what_makes_the_same_document(sink: Sink, monkeypatch: pytest.MonkeyPatch) -> None:
     """More events than the SDK keeps, odd values, re-runs, facts of stages that are not open."""
-    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{sink.server_address[1]}")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
     ire_otel.configure(exporters=["ire", "otlp"])
     with ire_otel.run(query="lone \ud800 surrogate", project_name="cobot", report_type="market_research") as trace:
         for number in range(2):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
-from ire_otel import assembly, processor, reader, report, settings
+from ire_otel import assembly, processor, reader, redaction, report, settings
 from ire_otel.calibration.watch import FlagWatch
 from ire_otel.errors import RowRefusedError
 from ire_otel.records import ExportOutcome, SpanRecord
@@ -40,7 +40,7 @@ class ResearchExporter(SpanExporter):
     def __init__(self, settings: settings.Settings | None = None, *, steps: Sequence[Step] = ()) -> None:
         """Make one by hand, or by name: `OTEL_TRACES_EXPORTER=ire`. Nothing is opened before the first run."""
         self._settings = settings or _load_settings()
-        self._steps = steps
+        self._steps = (*steps, *redaction.steps(self._settings))
         self._rows = RowWriter(self._settings)
         self._flags = FlagWatch(self._settings)
         self._buffer = TraceBuffer(self._settings.grace_period, self._settings.settle_after)
