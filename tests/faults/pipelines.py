@@ -169,10 +169,12 @@ class Pipeline:
                 self.report(order, done)
 
     def recover(self) -> None:
-        """Run `ire-otel recover`, where everything is loaded already."""
+        """Run `ire-otel recover`, where everything is loaded already, when it is ordered to `go`."""
         from ire_otel import cli
 
         sys.argv[1:] = ["recover"]
+        self.report("ready", threading.get_native_id())
+        next(self.orders())
         self.report("begun")
         cli.main()
 

@@ -45,6 +45,8 @@ class Process:
         self._lines: list[list[str]] = []
         self._heard = 0
         self.folder = folder
+        self.exit_code: int | None = None
+        """Negative for a signal; None before `wait`."""
         self.pid = self._process.pid or 0
 
     def __enter__(self) -> Self:
@@ -66,7 +68,8 @@ class Process:
             pass
         self._process.join(WAIT)
         assert self._process.exitcode is not None, f"process {self.pid} has not ended"
-        return self._process.exitcode
+        self.exit_code = self._process.exitcode
+        return self.exit_code
 
     def tell(self, order: str) -> None:
         """Give it an order."""

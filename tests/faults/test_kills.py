@@ -107,6 +107,7 @@ def test_recoveries_killed_at_any_instant(tmp_path: Path, dice: random.Random, f
     within = 0.1
     for _ in range(KILLED_RECOVERIES):
         with Process("recover", tmp_path) as recovery:
+            recovery.tell("go")
             recovery.hear("begun")
             time.sleep(dice.uniform(0, within))
         if recovery.wait() == 0:
