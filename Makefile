@@ -1,4 +1,4 @@
-# `make` alone lists the targets. PYTHON=python3.12 picks another interpreter, ARGS="..." goes to the command behind demo, test and bench.
+# `make` alone lists the targets. PYTHON=python3.12 picks another interpreter, ARGS="..." goes to the command behind demo, test, faults and bench.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -12,6 +12,9 @@ demo: $(READY) ## trace a small research engine on text that this machine has
 
 test: $(READY) ## run the test suite
 	IRE_OTEL_RAISE=1 $(BIN)/python -m pytest -n auto $(ARGS)
+
+faults: $(READY) ## kill, starve and corrupt it, and count what is lost
+	$(BIN)/python -m pytest tests/faults -m faults -n 2 $(ARGS)
 
 check: $(READY) ## lint, format, import layers, types
 	$(BIN)/ruff check
@@ -44,4 +47,4 @@ $(READY): requirements.txt pyproject.toml
 	$(PIP) check
 	@touch $@
 
-.PHONY: help demo test check bench build requirements clean
+.PHONY: help demo test faults check bench build requirements clean
