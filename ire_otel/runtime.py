@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import difflib
+import functools
 import os
 import sys
 import threading
@@ -14,6 +15,7 @@ from importlib.metadata import EntryPoint, entry_points, version
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from opentelemetry import trace as otel
+from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.trace import Tracer
 
@@ -166,6 +168,11 @@ class Runtime:
             self._journals.settled(log, log.position)
         self._open.pop(log.run_id, None)  # only now: shutdown waits for runs that another thread is ending
         return outcome
+
+    def before_fork(self, timeout: float) -> None:
+        """Wait until nothing is being imported, at most `timeout` seconds."""
+        if self._worker is not None:
+            self._worker.before_fork(timeout)
 
     def begin_anew(self) -> None:
         """In a forked child: leave the parent's runs to the parent."""
@@ -326,6 +333,12 @@ def _check_content(chosen: Settings) -> None:
         raise ConfigurationError(f"exporter {name!r} in content has no policy: {remedy}")
 
 
+@functools.cache
+def _resource() -> Resource:
+    """Describe this process as OpenTelemetry does; once, for it starts threads, which an interpreter that exits refuses."""
+    return Resource.create()
+
+
 class _OwnProvider(TracerProvider):
     """A provider of ours, which knows whether anybody else looks at its spans."""
 
@@ -345,7 +358,7 @@ def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[Tr
     if application is not None:
         return application, False
     current = otel.get_tracer_provider()
-    made = _OwnProvider(span_limits=UNLIMITED, shutdown_on_exit=False)
+    made = _OwnProvider(span_limits=UNLIMITED, resource=_resource(), shutdown_on_exit=False)
     if may_set_global and isinstance(current, otel.ProxyTracerProvider):
         otel.set_tracer_provider(made)
         return made, False

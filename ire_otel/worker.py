@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import logging
-import os
 import queue
 import threading
 import time
-import weakref
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future
 from pathlib import Path
@@ -30,8 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("ire_otel")
 
-FORK_WAIT: Final = 5.0
-"""Seconds that a fork waits at most for the exporter's modules to be imported."""
 BATCH: Final = 32
 """Most runs that are exported together, and so written in one database transaction."""
 IN_MEMORY: Final = 4 * BATCH
@@ -99,8 +95,6 @@ class Worker:
         self._watch = watch
         self._state_dir = state_dir
         self._begin_anew()
-        before_fork = weakref.WeakMethod(self._wait_until_made)
-        os.register_at_fork(before=lambda: (method := before_fork()) and method())
 
     def _begin_anew(self) -> None:
         """Begin with nothing: at first, and in a forked child, which inherits no threads."""
@@ -166,14 +160,17 @@ class Worker:
             if self._thread is None:
                 # A daemon, because the interpreter joins other threads before atexit could tell them to stop.
                 thread = threading.Thread(target=self._work, args=(self._jobs,), name="ire-otel-worker", daemon=True)
-                thread.start()
-                self._thread = thread
+                self._thread = thread  # before it runs, so that a fork waits for it
+                try:
+                    thread.start()
+                except RuntimeError:  # the interpreter exits; the journal has the run
+                    self._thread = None
         return job.done
 
-    def _wait_until_made(self) -> None:
-        """Before a fork: a child would inherit the locks of modules that are being imported, and wait for ever."""
+    def before_fork(self, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until the exporter's modules are imported."""
         if self._thread is not None and self._process is identity.id:
-            self._made.wait(FORK_WAIT)
+            self._made.wait(timeout)
 
     def _work(self, queued: queue.SimpleQueue[_Job | None]) -> None:
         attach(set_value(_SUPPRESS_INSTRUMENTATION_KEY, value=True))

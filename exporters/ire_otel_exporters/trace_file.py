@@ -44,11 +44,29 @@ def write(path: Path, data: bytes, records: int, *, synced: bool = False) -> boo
 def _folder(path: Path) -> Iterator[int]:
     """Hold a folder, so that nobody replaces a file between our look at it and our own replacing it."""
     handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    _held.add(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield handle
     finally:
+        # Closing alone unlocks nothing while a child that was forked in between has it open, too.
+        fcntl.flock(handle, fcntl.LOCK_UN)
+        _held.discard(handle)
         os.close(handle)
+
+
+_held: set[int] = set()
+"""Folders that this process holds."""
+
+
+def _let_go() -> None:
+    """In a forked child: let go of what the parent holds, or nobody could have it if the parent were killed now."""
+    for handle in _held:
+        os.close(handle)
+    _held.clear()
+
+
+os.register_at_fork(after_in_child=_let_go)
 
 
 def _records_in(path: Path) -> int:

@@ -142,7 +142,7 @@ def is_live(folder: Path) -> bool:
     except OSError:
         return True
     finally:
-        os.close(handle)
+        _unlock(handle)
     return False
 
 
@@ -157,7 +157,7 @@ def claimed(folder: Path) -> Iterator[bool]:
     try:
         yield _lock_now(handle) and _is_at(handle, folder / LOCK)
     finally:
-        os.close(handle)
+        _unlock(handle)
 
 
 def mark_settled(folder: Path) -> None:
@@ -237,6 +237,12 @@ def _lock_now(handle: int) -> bool:
             raise
         return False
     return True
+
+
+def _unlock(handle: int) -> None:
+    """Close a lock; closing alone unlocks nothing while a child that was forked in between has it open, too."""
+    fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
 
 
 def _is_at(handle: int, path: Path) -> bool:

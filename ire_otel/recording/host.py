@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,16 +71,43 @@ class Host(Protocol):
         """Learn that a finished run's log has grown."""
         ...
 
+    def before_fork(self, timeout: float) -> None:
+        """Wait, at most `timeout` seconds, until nothing is being imported in the background."""
+        ...
+
 
 _host: Host | None = None
 _bootstrap: Callable[[], Host] | None = None
+FORK_WAIT: Final = 30.0
+"""Seconds that a fork waits at most for other threads to have imported what they need."""
 _locks = [threading.RLock()]
-os.register_at_fork(after_in_child=lambda: _locks.__setitem__(0, threading.RLock()))
+_held: list[bool] = []
+"""Of forks under way."""
 
 
 def lock() -> AbstractContextManager[Any]:
     """Give the lock under which the host is made or replaced; a forked child has its own."""
     return _locks[0]
+
+
+def _before_fork() -> None:
+    """Let nobody be in the middle of an import: a child would inherit the module's lock, and wait for ever."""
+    _held.append(_locks[0].acquire(timeout=FORK_WAIT))
+    if _host is not None:
+        _host.before_fork(FORK_WAIT)
+
+
+def _after_fork() -> None:
+    if _held and _held.pop():
+        _locks[0].release()
+
+
+def _in_child() -> None:
+    _held.clear()
+    _locks[0] = threading.RLock()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)
 
 
 def on_first_use(bootstrap: Callable[[], Host]) -> None:

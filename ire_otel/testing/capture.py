@@ -113,6 +113,9 @@ class CapturingHost:
         outcome.set_result(None)
         return outcome
 
+    def before_fork(self, timeout: float) -> None:
+        """Nothing happens in the background."""
+
     def late(self, log: RunLog) -> None:
         """Do nothing: the next look at the documents sees what was added."""
 

@@ -1,0 +1,433 @@
+"""What the processes of the tests run: small pipelines that end in every way there is.
+
+Each decision is said on standard output once `decide` has returned: what was said has to be found, each once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, Final
+
+from opentelemetry import trace as otel
+from opentelemetry.context import attach, detach
+from opentelemetry.propagate import extract, inject
+
+import ire_otel
+from ire_otel import semconv
+
+FOREVER: Final = 60
+"""Seconds that somebody waits who is going to be killed."""
+ROOT_ENDED: Final = Path("root-ended")
+"""Made when the run of the first process has ended, and is written."""
+EVERY: Final = 0.01
+"""Seconds between two looks."""
+
+
+def tell(line: str) -> None:
+    """Print a line in one piece, whatever other processes print, and whatever ends this one next."""
+    os.write(1, f"{line}\n".encode())
+
+
+def say(what: str) -> None:
+    """Take a decision, then tell of it."""
+    ire_otel.decide("said", what=what, why="because")
+    tell(f"said {what}")
+
+
+def small_run(name: str) -> None:
+    """Trace a whole run."""
+    with ire_otel.run(query=name), ire_otel.stage("intake"):
+        say(name)
+
+
+def wait_for(true: Callable[[], object]) -> None:
+    """Wait for another process."""
+    deadline = time.monotonic() + FOREVER
+    while not true() and time.monotonic() < deadline:
+        time.sleep(EVERY)
+
+
+def die() -> None:
+    """As the kernel's out-of-memory killer does it."""
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+# -- one process ------------------------------------------------------------------------------------------------------
+
+
+def ending(how: str) -> None:
+    """End a process in the middle of a run."""
+    ire_otel.configure()
+    with ire_otel.run(query=how), ire_otel.stage("intake"):
+        say("first")
+        if how == "exception":
+            raise ValueError("boom")
+        if how == "sys.exit":
+            sys.exit(3)
+        if how == "os._exit":
+            os._exit(4)
+        if how == "SIGKILL":
+            die()
+        if how != "normal":
+            tell("ready")
+            time.sleep(FOREVER)
+
+
+def handled(where: str) -> None:
+    """Have a SIGTERM handler of the application's own, set before or after ours, by asyncio, or calling the one before it."""
+    asked = threading.Event()
+    before: Any = None
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        asked.set()
+        if callable(before):
+            before(number, frame)
+
+    if where == "before":
+        signal.signal(signal.SIGTERM, stop)
+    ire_otel.configure()
+    if where == "after":
+        signal.signal(signal.SIGTERM, stop)
+    elif where == "chained":
+        before = signal.signal(signal.SIGTERM, stop)
+    with ire_otel.run(query=where), ire_otel.stage("intake"):
+        say("first")
+        tell("ready")
+        asked.wait(FOREVER)
+        say("last")
+    ire_otel.shutdown()
+    tell(f"handler {'stays' if signal.getsignal(signal.SIGTERM) is stop else 'is gone'}")
+
+
+def handled_by_asyncio() -> None:
+    """Stop a run as asyncio applications do it: the signal cancels the task."""
+
+    async def pipeline() -> None:
+        async with ire_otel.run(query="asyncio"):
+            say("first")
+            tell("ready")
+            await asyncio.sleep(FOREVER)
+
+    async def main() -> None:
+        ire_otel.configure()
+        task = asyncio.create_task(pipeline())
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        try:
+            await task
+        except asyncio.CancelledError:
+            tell("cancelled")
+
+    asyncio.run(main())
+
+
+def fifty_runs() -> None:
+    """Have fifty runs open when the signal comes."""
+
+    async def pipeline(number: int, open_runs: asyncio.Barrier) -> None:
+        async with ire_otel.run(query=str(number)), ire_otel.stage("intake"):
+            say(f"first of {number}")
+            await asyncio.sleep(EVERY)
+            say(f"second of {number}")
+            await open_runs.wait()
+            await asyncio.sleep(FOREVER)
+
+    async def main() -> None:
+        ire_otel.configure()
+        open_runs = asyncio.Barrier(51)
+        tasks = [asyncio.create_task(pipeline(number, open_runs)) for number in range(50)]
+        await open_runs.wait()
+        tell("ready")
+        await asyncio.gather(*tasks)
+
+    asyncio.run(main())
+
+
+def nested(how: str) -> None:
+    """Be killed in a run inside a run, after one that has ended."""
+    with ire_otel.run(query="outer"), ire_otel.stage("collection"):
+        say("outer first")
+        with ire_otel.run(query="ended", output_type="evidence"), ire_otel.stage("intake"):
+            say("in the one that ended")
+        with ire_otel.run(query="inner", output_type="report"), ire_otel.stage("intake"):
+            say("inner")
+            if how == "killed":
+                die()
+        say("outer last")
+
+
+def recording_threads(kind: str) -> None:
+    """Leave the main thread while others record on: threads that the interpreter waits for, or not."""
+    begun = threading.Barrier(4)
+
+    def pipeline(number: int) -> None:
+        with ire_otel.run(query=str(number)), ire_otel.stage("intake"):
+            say(f"{number} first")
+            begun.wait()
+            for step in range(100):
+                time.sleep(EVERY)
+                say(f"{number} {step}")
+
+    ire_otel.configure()
+    for number in range(3):
+        threading.Thread(target=pipeline, args=(number,), daemon=kind == "daemon").start()
+    begun.wait()
+    time.sleep(0.2)
+
+
+def started_at_exit(when: str) -> None:
+    """Trace runs while the interpreter exits, before or after ire-otel stops; in threads too, where Python lets them."""
+
+    def pipelines() -> None:
+        small_run("at exit")
+        thread = threading.Thread(target=small_run, args=("in a thread at exit",))
+        thread.start()
+        thread.join()
+
+    if when == "before":
+        atexit.register(pipelines)
+    small_run("main")
+
+
+def registered_before_import() -> None:
+    """As `started_at_exit`, in a handler that Python calls after ours: see `processes.start`."""
+    small_run("main")
+
+
+# -- forks ------------------------------------------------------------------------------------------------------------
+
+
+def in_child(work: Callable[[], None], *, leave: bool = True) -> int:
+    """Fork; the child does its work and ends, by the interpreter's own end or at once."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            if leave:
+                ire_otel.shutdown()
+                os._exit(0)
+    return pid
+
+
+def falls_through() -> None:
+    """Fork inside a run; both processes leave the run's block."""
+    with ire_otel.run(query="root"), ire_otel.stage("collection"):
+        say("before")
+        pid = os.fork()
+        say("child" if pid == 0 else "parent")
+        if pid:
+            os.waitpid(pid, 0)
+    if pid:
+        tell("parent is through")
+
+
+def child_records() -> None:
+    """Fork inside a stage; the child records in it, in a stage of its own, and in a run of its own."""
+
+    def work() -> None:
+        say("child in the stage")
+        with ire_otel.stage("child"):
+            say("child in its stage")
+        small_run("child's own run")
+        say("child after it")
+
+    with ire_otel.run(query="root"):
+        with ire_otel.stage("collection"):
+            say("root before")
+            pid = in_child(work)
+            say("root meanwhile")
+            os.waitpid(pid, 0)
+        say("root in no stage")
+
+
+def forks_outside() -> None:
+    """Fork between runs; parent and child trace runs of their own, the child's children too."""
+
+    def work() -> None:
+        small_run("child")
+        os.waitpid(in_child(lambda: small_run("grandchild")), 0)
+        small_run("child again")
+
+    small_run("before")
+    pid = in_child(work)
+    small_run("meanwhile")
+    os.waitpid(pid, 0)
+    small_run("after")
+
+
+def forks_while_threads_run() -> None:
+    """Fork again and again while other threads trace runs, so that every lock of ours is held at some time."""
+    stopped = threading.Event()
+
+    def pipelines(number: int) -> None:
+        count = 0
+        while not stopped.is_set():
+            small_run(f"thread {number} {count}")
+            count += 1
+
+    threads = [threading.Thread(target=pipelines, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    pids = []
+    for number in range(20):
+        pids.append(in_child(lambda number=number: small_run(f"child {number}")))  # type: ignore[misc] # bound early
+        time.sleep(0.02)
+    for pid in pids:
+        os.waitpid(pid, 0)
+    stopped.set()
+    for thread in threads:
+        thread.join()
+
+
+def prefork() -> None:
+    """As gunicorn does it: a master that has traced a run forks workers, which trace runs; the master goes on."""
+    ire_otel.configure()
+    small_run("master before")
+
+    def serve(number: int) -> None:
+        for request in range(5):
+            small_run(f"worker {number} request {request}")
+
+    pids = [in_child(lambda number=number: serve(number)) for number in range(3)]  # type: ignore[misc] # bound early
+    small_run("master meanwhile")
+    for pid in pids:
+        os.waitpid(pid, 0)
+    small_run("master after")
+
+
+def terminated_prefork() -> None:
+    """As above; the workers are in runs when the master sends them SIGTERM, which none of them handles."""
+    ire_otel.configure()
+    small_run("master before")
+
+    def serve(number: int) -> None:
+        with ire_otel.run(query=f"worker {number}"), ire_otel.stage("intake"):
+            say(f"worker {number}")
+            Path(f"serving-{number}").touch()
+            time.sleep(FOREVER)
+
+    pids = [in_child(lambda number=number: serve(number)) for number in range(3)]  # type: ignore[misc] # bound early
+    wait_for(lambda: all(Path(f"serving-{number}").exists() for number in range(3)))
+    for pid in pids:
+        os.kill(pid, signal.SIGTERM)
+    statuses = [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in pids]
+    tell(f"ended {statuses}")
+    small_run("master after")
+
+
+# -- multiprocessing --------------------------------------------------------------------------------------------------
+
+
+def multiprocessing_workers(method: str) -> None:
+    """Trace runs in the workers of multiprocessing."""
+    small_run("main")
+    context: Any = multiprocessing.get_context(method)
+    workers = [context.Process(target=small_run, args=(f"worker {number}",)) for number in range(3)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    tell(f"ended {[worker.exitcode for worker in workers]}")
+
+
+def process_pool(method: str) -> None:
+    """Trace runs in the workers of a pool of concurrent.futures."""
+    small_run("main")
+    context: Any = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(2, mp_context=context) as pool:
+        list(pool.map(small_run, [f"task {number}" for number in range(6)]))
+    small_run("main again")
+
+
+# -- workers that continue a run --------------------------------------------------------------------------------------
+
+
+@contextmanager
+def carried(carrier: dict[str, str]) -> Iterator[None]:
+    """Continue what another process began."""
+    token = attach(extract(carrier)) if carrier else None
+    try:
+        yield
+    finally:
+        if token is not None:
+            detach(token)
+
+
+def work(end: str, carrier: dict[str, str] | None = None) -> None:
+    """Be the worker: record in the other process's run, and end."""
+    with carried(carrier or {}):
+        say("worker in the root's stage")
+        call("worker's call in the root's stage")
+        with ire_otel.stage("worker"):
+            say("worker in its stage")
+            call("worker's call in its stage")
+            if end == "outlives":
+                wait_for(ROOT_ENDED.exists)
+                time.sleep(0.5)
+                say("worker after the root")
+                call("worker's call after the root")
+        if end == "killed":
+            die()
+
+
+def work_alone(end: str) -> None:
+    """Be the worker that was told of the run by its environment."""
+    ire_otel.configure()
+    work(end)
+
+
+def call(what: str) -> None:
+    """Call a model, as instrumentation sees it: a span that is not ours. Its event shows where it is put."""
+    with otel.get_tracer("instrumentation").start_as_current_span("chat model") as span:
+        span.add_event("decision: said", {semconv.DECISION_TYPE: "said", semconv.DECISION_WHAT: what})
+    tell(f"said {what}")
+
+
+def root(carry: str, end: str) -> None:
+    """Have a worker in the middle of a run; `end` says what becomes of the worker, or of this process."""
+    ire_otel.configure()
+    with ire_otel.run(query=carry):
+        with ire_otel.stage("collection"):
+            say("root before")
+            wait = start_worker(carry, end if end != "orphan" else "outlives")
+            if end == "orphan":
+                wait_for(Path("told").exists)
+                say("root last")
+                ROOT_ENDED.touch()
+                die()
+            if end != "outlives":
+                wait()
+        say("root after")
+    ire_otel.flush()
+    ROOT_ENDED.touch()
+
+
+def start_worker(carry: str, end: str) -> Callable[[], object]:
+    """Start the worker in one of the ways in which a run reaches it; gives what waits for it."""
+    carrier: dict[str, str] = {}
+    inject(carrier)
+    if carry == "fork":
+        pid = in_child(lambda: work(end))
+        return lambda: os.waitpid(pid, 0)
+    if carry in {"spawn", "forkserver"}:
+        context: Any = multiprocessing.get_context(carry)
+        worker = context.Process(target=work, args=(end, carrier))
+        worker.start()
+        return worker.join  # type: ignore[no-any-return] # multiprocessing's contexts are not typed
+    named = {"environment": ("traceparent", "baggage"), "TRACEPARENT": ("traceparent",)}[carry]
+    told = {name.upper(): value for name, value in carrier.items() if name in named}
+    code = f"from tests.faults.programs import work_alone; work_alone({end!r})"
+    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | told).wait
