@@ -1,0 +1,59 @@
+"""MLflow Tracing with its default kind of store, a SQLite file; a decision is a span event."""
+
+import sqlite3
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, closing
+from pathlib import Path
+from typing import Any, Final
+
+import mlflow  # pyright: ignore[reportMissingImports] # an optional peer
+from mlflow.entities import SpanEvent  # pyright: ignore[reportMissingImports] # an optional peer
+from mlflow.tracing import (  # pyright: ignore[reportMissingImports] # an optional peer
+    get_tracing_context_headers_for_http_request,
+    set_tracing_context_from_http_request_headers,
+)
+
+from tests.faults.peers.work import numbers_in
+
+PACKAGES: Final = ("mlflow-skinny", "opentelemetry-sdk", "sqlalchemy")
+RECOVERY: Final[tuple[str, ...]] = ()
+
+_STORE: Final = "mlflow.db"
+
+
+def start(sink_url: str, folder: Path) -> None:
+    mlflow.set_tracking_uri(f"sqlite:///{folder / _STORE}")
+
+
+def run(number: int) -> AbstractContextManager[Any]:
+    return mlflow.start_span("run", attributes={"number": number})
+
+
+def stage(name: str) -> AbstractContextManager[Any]:
+    return mlflow.start_span(name)
+
+
+def decide(text: str) -> None:
+    span = mlflow.get_current_active_span()
+    span.add_event(SpanEvent("decision", attributes={"why": text, "confidence": 0.8}))
+
+
+def carrier() -> Mapping[str, str]:
+    return dict(get_tracing_context_headers_for_http_request())
+
+
+def attached(carrier: Mapping[str, str]) -> AbstractContextManager[Any]:
+    return set_tracing_context_from_http_request_headers(dict(carrier))
+
+
+def flush() -> None:
+    mlflow.flush_trace_async_logging()
+
+
+def kept(folder: Path, received: Mapping[int, str]) -> Mapping[int, str]:
+    store = folder / _STORE
+    if not store.exists():
+        return {}
+    with closing(sqlite3.connect(store)) as database:
+        spans = database.execute("SELECT trace_id, content FROM spans").fetchall()
+    return {number: trace_id for trace_id, content in spans for number in numbers_in(content.encode())}
