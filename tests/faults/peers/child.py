@@ -1,4 +1,7 @@
-"""The process in which a system works until the fault: python -m tests.faults.peers.child CONTENDER SCENARIO URL FOLDER ROUND."""
+"""The process in which a system works until the fault.
+
+Called as python -m tests.faults.peers.child CONTENDER SCENARIO SINK_URL FOLDER CHANCE.
+"""
 
 import asyncio
 import multiprocessing

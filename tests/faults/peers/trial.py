@@ -3,13 +3,11 @@
 import os
 import random
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, closing, contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Final
 
@@ -21,16 +19,27 @@ from tests.faults.peers.sink import Sink
 
 OUTAGE: Final = 5.0
 """Seconds after the end of the process for which sink and database stay away."""
-LIMIT: Final = 120.0
+LIMIT: Final = 90.0
 """Seconds after which a process that does not end is killed."""
 SLOW: Final = 0.05
 """Seconds that the sink takes for each request of the flood."""
 CRASHES: Final = frozenset({"killed", "terminated", "os._exit", "exception"})
 """After these, a recovery command is run where the system has one."""
+_NO_POSTGRES: Final = "postgresql://127.0.0.1:1/research"
+"""Nobody listens there."""
 _ROOT: Final = Path(__file__).parents[3]
 _RUN_LENGTH: Final = work.DECISIONS * child.PAUSE
-_OFF: Final = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "NO_PROXY": "*"}
+_NOTHING: Final[Mapping[str, str]] = {}
 _FOREIGN: Final = ("OTEL_", "LOGFIRE_", "LANGFUSE_", "MLFLOW_", "IRE_OTEL_")
+
+
+class Job(msgspec.Struct, frozen=True):
+    """One trial to be made."""
+
+    contender: str
+    scenario: str
+    chance: int
+    """Seeds what happens at random."""
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,10 +64,10 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 class _Process:
     """The child process, whose output is what must be kept."""
 
-    def __init__(self, name: str, scenario: str, sink: Sink, folder: Path, chance: int, more: Mapping[str, str]) -> None:
+    def __init__(self, job: Job, sink: Sink, folder: Path, more: Mapping[str, str] = _NOTHING) -> None:
         own = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
-        environment = {**own, **_OFF, "HOME": str(folder), "PYTHONPATH": str(_ROOT), **more}
-        arguments = [name, scenario, sink.url, str(folder), str(chance)]
+        environment = {**own, "HOME": str(folder), "PYTHONPATH": str(_ROOT), **more}
+        arguments = [job.contender, job.scenario, sink.url, str(folder), str(job.chance)]
         self.began = time.monotonic()
         self._errors = (folder / "stderr.txt").open("ab")
         self.process = subprocess.Popen(
@@ -88,36 +97,58 @@ class _Process:
         return [int(line) for line in told.split()]
 
 
-def trial(name: str, scenario: str, chance: int) -> Trial:
-    """Run a scenario once; `chance` seeds its random instant."""
+def trial(job: Job) -> Trial:
+    """Run a scenario once. Raises RuntimeError where the system recorded nothing at all."""
     with tempfile.TemporaryDirectory(prefix="peers-") as place:
         folder = Path(place)
-        sink = Sink(SLOW if scenario == "flood" else 0.0)
+        sink = Sink(SLOW if job.scenario == "flood" else 0.0)
         sink.open()
         try:
-            process, recorded = (_outage if scenario == "outage" else _at_work)(name, scenario, sink, folder, chance)
+            process, recorded = (_outage if job.scenario == "outage" else _at_work)(job, sink, folder)
         finally:
             sink.close()
-        system = contender(name)
-        if scenario in CRASHES and system.RECOVERY:
+        if not recorded:
+            raise RuntimeError(f"{job} recorded nothing: {(folder / 'stderr.txt').read_text()[-2000:]}")
+        system = contender(job.contender)
+        if job.scenario in CRASHES and system.RECOVERY:
             command = [str(Path(sys.executable).with_name(system.RECOVERY[0])), *system.RECOVERY[1:]]
             subprocess.run(command, cwd=folder, check=False, capture_output=True)
-        kept = system.kept(folder, sink.received)
-        if not recorded:
-            raise RuntimeError(f"{name} recorded nothing in {scenario}: {(folder / 'stderr.txt').read_text()[-2000:]}")
-        return _counted(name, scenario, process, recorded, kept)
+        return _counted(job, process, recorded, system.kept(folder, sink.received))
 
 
-def _counted(name: str, scenario: str, process: _Process, recorded: list[int], kept: Mapping[int, str]) -> Trial:
-    if scenario in {"forked", "spawned"}:
+def _at_work(job: Job, sink: Sink, folder: Path) -> tuple[_Process, list[int]]:
+    process = _Process(job, sink, folder)
+    if job.scenario == "killed":
+        # A repeatable instant, no secret.
+        instant = random.Random(job.chance).uniform(0.0, _RUN_LENGTH - 2 * child.PAUSE)  # noqa: S311
+        return process, process.recorded(signal.SIGKILL, instant)
+    if job.scenario == "terminated":
+        return process, process.recorded(signal.SIGTERM, _RUN_LENGTH / 2)
+    return process, process.recorded()
+
+
+def _outage(job: Job, sink: Sink, folder: Path) -> tuple[_Process, list[int]]:
+    """Let the system work once more when the sink is back, so that it may deliver what it has stored meanwhile."""
+    sink.close()
+    remote = {"IRE_OTEL_DATABASE_URL": _NO_POSTGRES, "MLFLOW_TRACKING_URI": sink.url}
+    process = _Process(job, sink, folder, remote)
+    recorded = process.recorded()
+    time.sleep(OUTAGE)
+    sink.open()
+    _Process(msgspec.structs.replace(job, scenario="one run"), sink, folder, remote).recorded()
+    return process, recorded
+
+
+def _counted(job: Job, process: _Process, recorded: list[int], kept: Mapping[int, str]) -> Trial:
+    if job.scenario in {"forked", "spawned"}:
         # Only what the other process recorded is asked for, and it must be filed with the run that it belongs to.
         kept = {number: trace for number, trace in kept.items() if trace == kept.get(0)}
         recorded = [number for number in recorded if number >= work.DECISIONS_PER_STAGE]
     lost = [number for number in recorded if number not in kept]
     runs = {number // work.DECISIONS for number in recorded}
     return Trial(
-        contender=name,
-        scenario=scenario,
+        contender=job.contender,
+        scenario=job.scenario,
         decisions=len(recorded),
         decisions_kept=len(recorded) - len(lost),
         runs=len(runs),
@@ -125,36 +156,3 @@ def _counted(name: str, scenario: str, process: _Process, recorded: list[int], k
         seconds=round(process.seconds, 2),
         cut_short=process.cut_short,
     )
-
-
-def _at_work(name: str, scenario: str, sink: Sink, folder: Path, chance: int) -> tuple[_Process, list[int]]:
-    process = _Process(name, scenario, sink, folder, chance, {})
-    if scenario == "killed":
-        instant = random.Random(chance).uniform(0.0, _RUN_LENGTH - 2 * child.PAUSE)  # noqa: S311 # repeatable, no secret
-        return process, process.recorded(signal.SIGKILL, instant)
-    if scenario == "terminated":
-        return process, process.recorded(signal.SIGTERM, _RUN_LENGTH / 2)
-    return process, process.recorded()
-
-
-def _outage(name: str, scenario: str, sink: Sink, folder: Path, chance: int) -> tuple[_Process, list[int]]:
-    """Let the system work once before and once after, so that it may deliver then what it has stored meanwhile."""
-    _Process(name, "one run", sink, folder, chance, {}).recorded()
-    sink.close()
-    nowhere = {"IRE_OTEL_DATABASE_URL": f"postgresql://127.0.0.1:{sink.port}/research"}
-    with _locked(folder):
-        process = _Process(name, scenario, sink, folder, chance, nowhere)
-        recorded = process.recorded()
-        time.sleep(OUTAGE)
-    sink.open()
-    _Process(name, "one run", sink, folder, chance, {}).recorded()
-    return process, recorded
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Keep every SQLite database in the folder locked, which is how a local database is down."""
-    with ExitStack() as stack:
-        for file in folder.glob("*.db"):
-            stack.enter_context(closing(sqlite3.connect(file))).execute("BEGIN EXCLUSIVE")
-        yield

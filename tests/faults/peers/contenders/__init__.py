@@ -1,6 +1,7 @@
 """The systems compared, a module each, and what such a module offers to the shared scenarios."""
 
 import importlib
+import os
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -14,6 +15,8 @@ _MODULES: Final = {
     "mlflow": "mlflow_sqlite",
     "langfuse": "langfuse_sdk",
 }
+_OFFLINE: Final = {"DO_NOT_TRACK": "true", "MLFLOW_DISABLE_TELEMETRY": "true", "NO_PROXY": "*"}
+"""What the peers document for keeping their own telemetry at home."""
 
 
 class Contender(Protocol):
@@ -59,4 +62,5 @@ class Contender(Protocol):
 
 def contender(name: str) -> Contender:
     """Load a contender. Raises ModuleNotFoundError where its packages are not installed."""
+    os.environ.update(_OFFLINE)  # some report home as soon as they are imported
     return cast("Contender", importlib.import_module(f"{__name__}.{_MODULES[name]}"))

@@ -1,7 +1,6 @@
 """Langfuse's SDK with the sink as its host; a decision is an observation of the type `event`."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -21,11 +20,11 @@ def start(sink_url: str, folder: Path) -> None:
     langfuse.Langfuse(public_key="local", secret_key="local", host=sink_url)  # noqa: S106 # the sink asks none
 
 
-def run(number: int) -> AbstractContextManager[Any]:
+def run(number: int) -> Any:
     return langfuse.get_client().start_as_current_observation(name="run", metadata={"number": number})
 
 
-def stage(name: str) -> AbstractContextManager[Any]:
+def stage(name: str) -> Any:
     return langfuse.get_client().start_as_current_observation(name=name)
 
 

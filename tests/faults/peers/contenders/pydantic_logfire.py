@@ -1,7 +1,6 @@
 """Pydantic Logfire with the sink as its backend (`base_url`, as for a self-hosted one); a decision is a log line."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,11 +16,11 @@ def start(sink_url: str, folder: Path) -> None:
     logfire.configure(send_to_logfire=True, token="local", advanced=advanced, console=False)  # noqa: S106 # the sink asks none
 
 
-def run(number: int) -> AbstractContextManager[Any]:
+def run(number: int) -> Any:
     return logfire.span("run {number}", number=number)
 
 
-def stage(name: str) -> AbstractContextManager[Any]:
+def stage(name: str) -> Any:
     return logfire.span("stage {name}", name=name)
 
 
@@ -33,7 +32,7 @@ def carrier() -> Mapping[str, str]:
     return dict(logfire.get_context())
 
 
-def attached(carrier: Mapping[str, str]) -> AbstractContextManager[Any]:
+def attached(carrier: Mapping[str, str]) -> Any:
     return logfire.attach_context(carrier)
 
 
