@@ -31,7 +31,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     runs: int
     runs_kept: int
     seconds: float
-    """The longest life of a process, in seconds."""
+    """The longest time that a process took from its first decision to its end."""
     cut_short: int
     """Processes that had to be killed because they did not end."""
 

@@ -20,7 +20,7 @@ from tests.faults.peers.sink import Sink
 OUTAGE: Final = 5.0
 """Seconds after the end of the process for which sink and database stay away."""
 LIMIT: Final = 90.0
-"""Seconds after which a process that does not end is killed."""
+"""Seconds after its first decision at which a process that has not ended is killed."""
 SLOW: Final = 0.05
 """Seconds that the sink takes for each request of the flood."""
 CRASHES: Final = frozenset({"killed", "terminated", "os._exit", "exception"})
@@ -56,7 +56,7 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     runs_kept: int
     """Of these, the ones all of whose decisions are found."""
     seconds: float
-    """From the start of the process to its end."""
+    """From the first decision to the end of the process."""
     cut_short: bool = False
     """Whether the process had to be killed because it did not end by itself."""
 
@@ -68,7 +68,6 @@ class _Process:
         own = {key: value for key, value in os.environ.items() if not key.startswith(_FOREIGN)}
         environment = {**own, "HOME": str(folder), "PYTHONPATH": str(_ROOT), **more}
         arguments = [job.contender, job.scenario, sink.url, str(folder), str(job.chance)]
-        self.began = time.monotonic()
         self._errors = (folder / "stderr.txt").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.peers.child", *arguments],
@@ -81,9 +80,9 @@ class _Process:
         """Give the numbers that the process told until its end; `fault` comes `after` seconds of work."""
         output: IO[bytes] | None = self.process.stdout
         assert output is not None
-        told = b""
+        told = output.readline()  # empty where the process ends before it has recorded anything
+        began = time.monotonic()
         if fault is not None:
-            told = output.readline()
             time.sleep(after)
             self.process.send_signal(fault)
         try:
@@ -92,7 +91,7 @@ class _Process:
             self.cut_short = True
             self.process.kill()
             told += self.process.communicate()[0]
-        self.seconds = time.monotonic() - self.began
+        self.seconds = time.monotonic() - began
         self._errors.close()
         return [int(line) for line in told.split()]
 
