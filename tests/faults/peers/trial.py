@@ -71,7 +71,7 @@ class _Process:
         self._errors = (folder / "stderr.txt").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.peers.child", *arguments],
-            cwd=folder, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
+            cwd=folder, env=environment, bufsize=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
         )  # fmt: skip
         self.cut_short = False
         self.seconds = 0.0
@@ -80,6 +80,7 @@ class _Process:
         """Give the numbers that the process told until its end; `fault` comes `after` seconds of work."""
         output: IO[bytes] | None = self.process.stdout
         assert output is not None
+        # Unbuffered, or what was read ahead of the first line would be hidden from `communicate`.
         told = output.readline()  # empty where the process ends before it has recorded anything
         began = time.monotonic()
         if fault is not None:
