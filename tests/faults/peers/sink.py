@@ -3,6 +3,7 @@
 import gzip
 import threading
 import time
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
@@ -60,6 +61,10 @@ class Sink:
 class _Receiver(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 10
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # killed processes reset their connections
+            super().handle()
 
     def receive(self, body: bytes) -> None:
         """Take what was sent to a path for traces."""

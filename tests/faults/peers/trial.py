@@ -71,8 +71,13 @@ class _Process:
         self._errors = (folder / "stderr.txt").open("ab")
         self.process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.peers.child", *arguments],
-            cwd=folder, env=environment, bufsize=0, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self._errors,
-        )  # fmt: skip
+            cwd=folder,
+            env=environment,
+            bufsize=0,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=self._errors,
+        )
         self.cut_short = False
         self.seconds = 0.0
 
