@@ -1,0 +1,1 @@
+"""What is kept when processes die, disks fill and databases are away."""
