@@ -335,7 +335,7 @@ def _check_content(chosen: Settings) -> None:
 
 @functools.cache
 def _resource() -> Resource:
-    """Describe this process as OpenTelemetry does; once, for it starts threads, which an interpreter that exits refuses."""
+    """Describe this process as OpenTelemetry does; once, for that starts threads, which one that exits refuses."""
     return Resource.create()
 
 

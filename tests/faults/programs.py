@@ -87,7 +87,7 @@ def ending(how: str) -> None:
 
 
 def handled(where: str) -> None:
-    """Have a SIGTERM handler of the application's own, set before or after ours, by asyncio, or calling the one before it."""
+    """Have a SIGTERM handler of the application's own: set before or after ours, by asyncio, or calling the former."""
     asked = threading.Event()
     before: Any = None
 
@@ -188,7 +188,7 @@ def recording_threads(kind: str) -> None:
 
 
 def started_at_exit(when: str) -> None:
-    """Trace runs while the interpreter exits, before or after ire-otel stops; in threads too, where Python lets them."""
+    """Trace runs while the interpreter exits, before or after ire-otel stops; in threads too, if Python lets them."""
 
     def pipelines() -> None:
         small_run("at exit")

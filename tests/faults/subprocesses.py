@@ -97,7 +97,7 @@ def documents(brain: Path = Path("brain")) -> list[TraceDocument]:
     return sorted(made, key=lambda document: document.run.started_at)
 
 
-def recovered(**environment: str) -> list[TraceDocument]:
+def recovered(**environment: Any) -> list[TraceDocument]:
     """Recover, verify, and give the documents that are there then."""
     ire_otel_command("recover", **environment)
     assert ire_otel_command("verify", **environment)["differences"] == []

@@ -1,7 +1,7 @@
 """System calls that fail, or never come back: each call that writes something, one after the other.
 
-strace attaches to the one thread that writes, and lets its Nth call of a kind fail, or kills the process there. The calls
-of SQLite are among them.
+strace attaches to the one thread that writes, and lets its Nth call of a kind fail, or kills the process there. The
+calls of SQLite are among them.
 """
 
 import shutil
@@ -94,7 +94,7 @@ def recovery(folder: Path, fault: tuple[str, str, int], seen: Path) -> Process:
 @pytest.mark.parametrize("call", CALLS)
 @pytest.mark.parametrize("who", ["worker", "worker without a database", "recovery"])
 def test_a_call_that_fails(who: str, call: str, fault: str, tmp_path: Path, figures: RecordFigure) -> None:
-    """Each call of the worker, or of a recovery, that writes: it fails, or the process is killed there; nothing is lost."""
+    """Each call of the worker, or of a recovery, that writes fails, or the process is killed there; nothing is lost."""
     met = by_itself = left = 0
     for number in range(1, MOST):
         folder = tmp_path / str(number)
