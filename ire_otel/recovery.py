@@ -39,6 +39,10 @@ class Exporter(Protocol):
         """Write every run that `records` hold; one outcome a run."""
         ...
 
+    def cleaned(self, records: Sequence[SpanRecord]) -> list[SpanRecord]:
+        """Give the records without what must not be written."""
+        ...
+
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one OpenTelemetry trace with journals of processes that died."""
@@ -222,7 +226,7 @@ class Recovery:
             else:
                 return False
             try:
-                _append(place, log)
+                _append(place, self._exporter.cleaned(log.everything()) if self._exporter is not None else [])
             except OSError as error:
                 logger.error("cannot write %s: %s; it is tried again", place, error.strerror)  # noqa: TRY400 # one line
                 return False
@@ -277,12 +281,11 @@ def _run_ids(records: Iterable[SpanRecord]) -> set[str]:
     return {str(record.attributes[semconv.RUN_ID]) for record in records if is_run_span(record)}
 
 
-def _append(path: Path, log: FoundLog) -> None:
-    """Append what a log holds to a file, as lines of JSON, each line once."""
+def _append(path: Path, records: Iterable[SpanRecord]) -> None:
+    """Append spans to a file, one a line, each line once."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     there = set(path.read_bytes().splitlines()) if path.exists() else set()
-    entries = log.entries if log.header is None else [log.header, *log.entries]
-    lines = [line for line in map(msgspec.json.encode, entries) if line not in there]
+    lines = [line for line in map(msgspec.json.encode, records) if line not in there]
     with path.open("ab") as file:
         file.writelines(line + b"\n" for line in lines)
         file.flush()

@@ -44,6 +44,10 @@ class RecordExporter(Protocol):
         """Write every run that `records` hold; one outcome a run."""
         ...
 
+    def cleaned(self, records: Sequence[SpanRecord]) -> list[SpanRecord]:
+        """Give the records without what must not be written."""
+        ...
+
     def export_live(self, runs: Sequence[tuple[str, Sequence[SpanRecord]]]) -> None:
         """Write the rows of runs that go on: their ids and spans, events left out."""
         ...

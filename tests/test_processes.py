@@ -196,6 +196,5 @@ def test_what_belongs_to_no_run_is_kept_aside(monkeypatch: pytest.MonkeyPatch) -
     ire_otel.configure()
     unclaimed = Path("brain/_spool/unclaimed/0123456789abcdef0123456789abcdef.jsonl")
     wait_until(unclaimed.exists)
-    assert unclaimed.read_text().count('"numbered"') == 0
     assert unclaimed.read_text().count('"ire.decision.what":1') == 3
     wait_until(lambda: len(spool.processes(Path("brain/_spool"))) <= 1)

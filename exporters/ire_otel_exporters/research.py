@@ -113,6 +113,10 @@ class ResearchExporter(SpanExporter):
             for outcome in outcomes
         ]
 
+    def cleaned(self, records: Sequence[SpanRecord]) -> list[SpanRecord]:
+        """Give the records without what must not be written."""
+        return apply(self._steps, records)
+
     def export_live(self, runs: Sequence[tuple[str, Sequence[SpanRecord]]]) -> None:
         """Write the rows of runs that go on, as far as they have got. `runs`: ids and spans, events left out."""
         rows = []

@@ -11,7 +11,7 @@ from typing import Final, Self
 
 import msgspec
 
-from ire_otel import runlog
+from ire_otel import runlog, semconv
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal.arena import SLOT, SUFFIX
 from ire_otel.journal.writing import SLOT_VERSION
@@ -71,17 +71,33 @@ class FoundLog(msgspec.Struct, kw_only=True):
 
     def records(self) -> list[SpanRecord]:
         """Give the spans that it holds; events whose own span is torn sit on the run's, for they name their stage."""
-        entries = self.entries if self.header is None else [self.header, *self.entries]
-        starts = {entry.span_id for entry in entries if isinstance(entry, runlog.Start)}
         run_span = (self.run_id or "").rpartition("_")[2]
-        if run_span in starts:
+        entries: list[runlog.Entry] = list(self.entries)
+        if run_span in self._started():
+            torn = {entry.span_id for entry in self._unstarted()}
             entries = [
                 msgspec.structs.replace(entry, span_id=run_span)
-                if isinstance(entry, runlog.Event) and entry.span_id not in starts
+                if isinstance(entry, runlog.Event) and entry.span_id in torn
                 else entry
                 for entry in entries
             ]
-        return runlog.fold_entries(entries)
+        return runlog.fold_entries(entries if self.header is None else [self.header, *entries])
+
+    def everything(self) -> list[SpanRecord]:
+        """Give the spans that it holds, and nameless ones for what was said of spans whose start is not here."""
+        torn = {entry.span_id: getattr(entry, "time_ns", 0) for entry in reversed(self._unstarted())}
+        nameless = [
+            runlog.Start(span_id, self.trace_id or "", None, "", time_ns, {semconv.RUN_ID: self.run_id or ""})
+            for span_id, time_ns in torn.items()
+        ]
+        return runlog.fold_entries([*([] if self.header is None else [self.header]), *nameless, *self.entries])
+
+    def _started(self) -> set[str]:
+        return {entry.span_id for entry in self.entries if isinstance(entry, runlog.Start)}
+
+    def _unstarted(self) -> list[runlog.SpanEntry]:
+        started = self._started()
+        return [entry for entry in self.entries if isinstance(entry, runlog.SpanEntry) and entry.span_id not in started]
 
 
 class JournalFolder:

@@ -1,4 +1,4 @@
-"""A receiver of OTLP over HTTP on loopback that remembers which decisions it got, and in which trace."""
+"""A receiver of OTLP over HTTP on loopback, and which decisions it got in which trace."""
 
 import gzip
 import threading
@@ -7,7 +7,6 @@ from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 
-from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.faults.peers.work import numbers_in
@@ -21,7 +20,8 @@ class Sink:
 
     def __init__(self, delay: float = 0.0) -> None:
         """`delay` is what every request takes, in seconds."""
-        self.received: dict[int, str] = {}
+        self.bodies: list[bytes] = []
+        """What was sent; read only afterwards, so that a request takes the sink no time but its delay."""
         self.delay = delay
         self.port = 0
         self._server: ThreadingHTTPServer | None = None
@@ -38,17 +38,24 @@ class Sink:
         class Receiver(_Receiver):
             def receive(self, body: bytes) -> None:
                 time.sleep(sink.delay)
-                for resource in ExportTraceServiceRequest.FromString(body).resource_spans:
-                    for scope in resource.scope_spans:
-                        for span in scope.spans:
-                            trace_id = span.trace_id.hex()
-                            sink.received.update(dict.fromkeys(numbers_in(span.SerializeToString()), trace_id))
+                sink.bodies.append(body)
 
         self._server = ThreadingHTTPServer(("127.0.0.1", self.port), Receiver)
         # `close` must wait for the requests that a killed process has sent.
         self._server.daemon_threads = False
         self.port = self._server.server_port
         threading.Thread(target=self._server.serve_forever, args=(0.05,)).start()
+
+    def received(self) -> dict[int, str]:
+        """Give the decisions that arrived: their number, and the trace they were sent in."""
+        return {
+            number: span.trace_id.hex()
+            for body in self.bodies
+            for resource in ExportTraceServiceRequest.FromString(body).resource_spans
+            for scope in resource.scope_spans
+            for span in scope.spans
+            for number in numbers_in(span.SerializeToString())
+        }
 
     def close(self) -> None:
         """Stop listening, after the requests that have arrived."""
@@ -78,19 +85,15 @@ class _Receiver(BaseHTTPRequestHandler):
             return
         if self.headers.get("Content-Encoding") == "gzip":
             body = gzip.decompress(body)
-        try:
-            if self.path.endswith("/v1/traces"):
-                self.receive(body)
-        except DecodeError:
-            self._answer(400, b"", "text/plain")
-        else:
-            self._answer(200, b"", "application/x-protobuf")  # an empty message: everything was accepted
+        if self.path.endswith("/v1/traces"):
+            self.receive(body)
+        self._answer(b"", "application/x-protobuf")  # an empty message: everything was accepted
 
     def do_GET(self) -> None:
-        self._answer(200, _INFO, "application/json")
+        self._answer(_INFO, "application/json")
 
-    def _answer(self, status: int, content: bytes, content_type: str) -> None:
-        self.send_response(status)
+    def _answer(self, content: bytes, content_type: str) -> None:
+        self.send_response(200)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()

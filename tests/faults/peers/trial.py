@@ -118,7 +118,7 @@ def trial(job: Job) -> Trial:
         if job.scenario in CRASHES and system.RECOVERY:
             command = [str(Path(sys.executable).with_name(system.RECOVERY[0])), *system.RECOVERY[1:]]
             subprocess.run(command, cwd=folder, check=False, capture_output=True)
-        return _counted(job, process, recorded, system.kept(folder, sink.received))
+        return _counted(job, process, recorded, system.kept(folder, sink.received()))
 
 
 def _at_work(job: Job, sink: Sink, folder: Path) -> tuple[_Process, list[int]]:
