@@ -19,6 +19,7 @@ from ire_otel.runlog import RunLog
 if TYPE_CHECKING:
     from ire_otel.chores import Chore
     from ire_otel.recording.run import Trace
+    from ire_otel.records import SpanRecord
     from ire_otel.settings import Settings
     from ire_otel.worker import RecordExporter
 
@@ -116,10 +117,31 @@ class RunJournals:
             **how,
         )
 
-    def settled(self, log: RunLog, position: tuple[int, int] | None) -> None:
-        """Learn that file and row of a run are safe, up to a position in its journal."""
+    def settled(
+        self, log: RunLog, position: tuple[int, int] | None, cleaned: Sequence[SpanRecord] | None = None
+    ) -> None:
+        """Learn that file and row of a run are safe, up to a position in its journal.
+
+        cleaned: its records without what must not be kept; None where they may be kept as they are.
+        """
+        if cleaned is not None and isinstance(log.journal, Journal) and position is not None:
+            position = self._replaced(log, log.journal, position, cleaned)
         self._settled.add(log, position)
         self._settled.expire()
+
+    def _replaced(
+        self, log: RunLog, journal: Journal, position: tuple[int, int], cleaned: Sequence[SpanRecord]
+    ) -> tuple[int, int] | None:
+        """Put a run's journal in place of one with secrets; None where something has come in the meantime."""
+        clean = self._spool.journal()
+        if clean is None:
+            return position
+        log.write_to(clean, cleaned)
+        if not self._spool.release(journal, position):
+            self._spool.release(clean)
+            return None
+        log.journal = clean
+        return clean.position
 
     def terminated(self, signal: str) -> None:
         """Note in the journals of all open runs that a signal is about to end the process. Waits for nothing."""

@@ -67,5 +67,7 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     row: str | None = None
     """"saved", or "queued: <why>" where the database will be tried again; None if the row was refused."""
     row_error: str | None = None
+    cleaned: bool = False
+    """Whether a step took something out of its records, so that nobody may keep these as they were."""
     settled: bool = False
     """Whether nothing is left to be done: the file is safe, and the row in its database, in the outbox, or refused."""

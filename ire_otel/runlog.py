@@ -71,7 +71,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
 
 
 class Foreign(msgspec.Struct, frozen=True, array_like=True, tag="span"):
-    """A span of somebody else's, which started inside the run, ended."""
+    """A span as a whole: one of somebody else's that started inside the run, or one of ours without its secrets."""
 
     record: SpanRecord
 
@@ -239,6 +239,14 @@ class RunLog:
         lines = self.spans.get(span_id)
         return fold([self.header, *lines])[0] if lines else None
 
+    def write_to(self, journal: Sink, records: Sequence[SpanRecord]) -> None:
+        """Fill a journal with these records in place of what was logged; what they lack is not in it."""
+        header = msgspec.json.decode(self.header, type=Header)
+        resource = dict(records[0].resource) if records else {}
+        journal.write(msgspec.json.encode(msgspec.structs.replace(header, resource=resource)) + b"\n")
+        for record in records:
+            journal.write(msgspec.json.encode(Foreign(record)) + b"\n")
+
     def spill(self) -> bool:
         """Forget what the journal holds too; False where it does not hold everything."""
         if self.journal is None or self.journal.broken:
@@ -275,7 +283,7 @@ def fold_entries(entries: Iterable[Entry]) -> list[SpanRecord]:
         elif isinstance(entry, Foreign):
             foreign.append(entry.record)
     own = [_Unfolded(start, later.get(span_id, ())).record(resource) for span_id, start in starts.items()]
-    return [*own, *foreign]
+    return [*own, *(_continued(record, later.get(record.span_id, ())) for record in foreign)]
 
 
 def read_entries(content: bytes) -> tuple[list[Entry], int]:
@@ -293,6 +301,20 @@ def read_entries(content: bytes) -> tuple[list[Entry], int]:
         except (msgspec.MsgspecError, UnicodeDecodeError):
             damaged += 1
     return entries, damaged
+
+
+def _continued(record: SpanRecord, later: Sequence[SpanEntry]) -> SpanRecord:
+    """Add what came after a span was logged whole."""
+    if not later:
+        return record
+    start = Start(
+        record.span_id, record.trace_id, record.parent_span_id, record.name, record.start_ns, dict(record.attributes)
+    )
+    more = _Unfolded(start, later).record(record.resource)
+    ended = {} if more.end_ns is None else {"end_ns": more.end_ns, "status": more.status}
+    return msgspec.structs.replace(
+        record, attributes=more.attributes, events=(*record.events, *more.events), **ended
+    )  # fmt: skip
 
 
 class _Unfolded:

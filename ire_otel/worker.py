@@ -71,8 +71,13 @@ class RecordExporter(Protocol):
 class Watch(Protocol):
     """What the worker tells of a run that it tried to write."""
 
-    def settled(self, log: RunLog, position: tuple[int, int] | None) -> None:
-        """Learn that file and row of a run are safe, up to a position in its journal."""
+    def settled(
+        self, log: RunLog, position: tuple[int, int] | None, cleaned: Sequence[SpanRecord] | None = None
+    ) -> None:
+        """Learn that file and row of a run are safe, up to a position in its journal.
+
+        cleaned: its records without what must not be kept; None where they may be kept as they are.
+        """
         ...
 
     def leave(self, exporter: RecordExporter) -> None:
@@ -241,7 +246,8 @@ class Worker:
         for run_id, log in logs.items():
             if run_id in outcomes and outcomes[run_id].settled:
                 self._failed.pop(run_id, None)
-                self._watch.settled(log, positions[run_id])
+                cleaned = exporter.cleaned(log.records()) if outcomes[run_id].cleaned else None
+                self._watch.settled(log, positions[run_id], cleaned)
             else:
                 log.spill()
                 self._failed[run_id] = log

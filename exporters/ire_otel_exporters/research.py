@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import threading
 from collections.abc import Collection, Sequence
 from contextlib import suppress
@@ -142,12 +143,14 @@ class ResearchExporter(SpanExporter):
     def _write_file(self, run_id: str, records: Sequence[SpanRecord], source: str) -> tuple[ExportOutcome, Row | None]:
         """Write a run's file; gives what became of it, and its row where it can have one."""
         try:
-            document = assembly.assemble(apply(self._steps, records), run_id=run_id, source=source)
+            cleaned = apply(self._steps, records)
+            document = assembly.assemble(cleaned, run_id=run_id, source=source)
         except Exception as error:
             logger.exception("run %s could not be assembled", run_id)
             return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error)), None
         path = self._settings.trace_file(document.project_name, document.trace_id)
-        outcome = ExportOutcome(trace_id=run_id, file_path=str(path))
+        changed = len(cleaned) != len(records) or any(map(operator.is_not, cleaned, records))
+        outcome = ExportOutcome(trace_id=run_id, file_path=str(path), cleaned=changed)
         try:
             made = row(document, self._settings.location(path))
             document = _with_notes(document, made.notes)
