@@ -42,9 +42,10 @@ def tell(line: str) -> None:
 
 
 def say(what: str) -> None:
-    """Take a decision, then tell of it."""
+    """Take a decision, then tell of it; outside a run (another thread may have ended it) there is nothing to tell."""
     ire_otel.decide("said", what=what, why="because")
-    tell(f"said {what}")
+    if ire_otel.current_run() is not None:
+        tell(f"said {what}")
 
 
 def small_run(name: str) -> None:
@@ -187,8 +188,8 @@ def recording_threads(kind: str) -> None:
     time.sleep(0.2)
 
 
-def started_at_exit(when: str) -> None:
-    """Trace runs while the interpreter exits, before or after ire-otel stops; in threads too, where Python lets them."""
+def started_at_exit() -> None:
+    """Trace runs while the interpreter exits; in threads too, where Python lets them."""
 
     def pipelines() -> None:
         small_run("at exit")
@@ -196,14 +197,8 @@ def started_at_exit(when: str) -> None:
         thread.start()
         thread.join()
 
-    if when == "before":
-        atexit.register(pipelines)
     small_run("main")
-
-
-def registered_before_import() -> None:
-    """As `started_at_exit`, in a handler that Python calls after ours: see `processes.start`."""
-    small_run("main")
+    atexit.register(pipelines)
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------
@@ -368,9 +363,13 @@ def carried(carrier: dict[str, str]) -> Iterator[None]:
 
 def work(end: str, carrier: dict[str, str] | None = None) -> None:
     """Be the worker: record in the other process's run, and end."""
+    if carrier:
+        ire_otel.configure()
     with carried(carrier or {}):
         say("worker in the root's stage")
-        call("worker's call in the root's stage")
+        joined = ire_otel.current_run()
+        if joined is not None and joined.trace_id:  # TRACEPARENT alone says neither us nor instrumentation which run it is
+            call("worker's call in the root's stage")
         with ire_otel.stage("worker"):
             say("worker in its stage")
             call("worker's call in its stage")
