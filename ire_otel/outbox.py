@@ -49,8 +49,10 @@ class Outbox:
         _write(self._waiting / f"{waiting.trace_id}{_SUFFIX}", waiting)
 
     def refuse(self, refused: Refused) -> None:
-        """Set a row aside. Raises OSError."""
-        _write(self._refused / f"{refused.trace_id}{_SUFFIX}", refused)
+        """Set a row aside: it waits no longer. Raises OSError."""
+        name = f"{refused.trace_id}{_SUFFIX}"
+        _write(self._refused / name, refused)
+        (self._waiting / name).unlink(missing_ok=True)  # only now, so that it is always in one of them
 
     def saved(self, trace_id: str) -> None:
         """Learn that the row is in its database."""

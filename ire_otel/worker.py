@@ -115,6 +115,7 @@ class Worker:
         self._made = threading.Event()
         self._failed: dict[str, RunLog] = {}
         self._rows_wait = False
+        self._at_work = 0
         self._delay = FIRST_RETRY
         self._retry_at = 0.0
 
@@ -159,7 +160,7 @@ class Worker:
             return 0
         jobs.put(None)
         thread.join(timeout)
-        return len(self._failed) + (jobs.qsize() if thread.is_alive() else 0)
+        return len(self._failed) + (self._at_work + jobs.qsize() if thread.is_alive() else 0)
 
     def _put(self, job: _Job) -> Future[ExportOutcome | None]:
         if self._process is not identity.id:
@@ -197,7 +198,9 @@ class Worker:
         while not stopping:
             jobs = _next_jobs(queued, chores.wait())
             stopping = None in jobs
+            self._at_work = len(jobs)
             self._export(exporter, [job for job in jobs if job is not None])
+            self._at_work = 0
             if jobs:
                 chores.wake()
             if not stopping:

@@ -84,7 +84,7 @@ def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterat
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path / 'traces.db'}"
     else:
-        with _fresh_database(request.config, request.param, "template0") as url:
+        with fresh_database(request.config, request.param, "template0") as url:
             yield url
 
 
@@ -94,7 +94,7 @@ def database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     if request.param == "sqlite":
         yield request.getfixturevalue("sqlite_url")
     else:
-        with _fresh_database(request.config, request.param, TEMPLATE) as url:
+        with fresh_database(request.config, request.param, TEMPLATE) as url:
             yield url
 
 
@@ -107,21 +107,21 @@ def sqlite_url(sqlite_template: Path, tmp_path: Path) -> str:
 @pytest.fixture(params=POSTGRES)
 def postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a migrated Postgres database of this test's own."""
-    with _fresh_database(request.config, request.param, TEMPLATE) as url:
+    with fresh_database(request.config, request.param, TEMPLATE) as url:
         yield url
 
 
 @pytest.fixture(params=POSTGRES)
 def empty_postgres_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a Postgres database of this test's own, without any table."""
-    with _fresh_database(request.config, request.param, "template0") as url:
+    with fresh_database(request.config, request.param, "template0") as url:
         yield url
 
 
 @pytest.fixture(params=POSTGRES)
 def supabase_url(request: pytest.FixtureRequest) -> Iterator[str]:
     """URL of a database as Supabase made them for years: its roles, to which each new table is granted in full."""
-    with _fresh_database(request.config, request.param, "template0", roles=SUPABASE_ROLES) as url:
+    with fresh_database(request.config, request.param, "template0", roles=SUPABASE_ROLES) as url:
         with psycopg.connect(url, autocommit=True) as connection:
             connection.execute(SUPABASE_GRANTS)
         yield url
@@ -136,7 +136,8 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @contextmanager
-def _fresh_database(config: pytest.Config, server: str, template: str, *, roles: str = "") -> Iterator[str]:
+def fresh_database(config: pytest.Config, server: str, template: str, *, roles: str = "") -> Iterator[str]:
+    """Give the URL of a database of somebody's own, made from a template on a server of this session."""
     # Roles belong to the whole server, and most tests want a Postgres that has none but its own.
     folder = config.stash[FOLDER] / (f"{server}-with-roles" if roles else server)
     base = _server(folder, server, roles or ROLE_WITH_PASSWORD)

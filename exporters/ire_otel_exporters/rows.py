@@ -92,7 +92,6 @@ class RowWriter:
         """Set a row aside that the database will never take."""
         logger.error("the row of run %s is refused: %s", trace_id, refusal)
         try:
-            self._outbox.saved(trace_id)
             self._outbox.refuse(Refused(trace_id=trace_id, reason=str(refusal)))
         except OSError:
             logger.warning("the refusal of run %s could not be noted in %s", trace_id, self._settings.state_dir)

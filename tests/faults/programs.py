@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import json
 import multiprocessing
 import os
 import signal
@@ -30,6 +31,8 @@ from ire_otel import semconv
 
 FOREVER: Final = 60
 """Seconds that somebody waits who is going to be killed."""
+STAGES: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
+RUNS_A_TURN: Final = 20
 ROOT_ENDED: Final = Path("root-ended")
 """Made when the run of the first process has ended, and is written."""
 EVERY: Final = 0.01
@@ -42,9 +45,10 @@ def tell(line: str) -> None:
 
 
 def say(what: str) -> None:
-    """Take a decision, then tell of it."""
+    """Take a decision, then tell of it; outside a run (another thread may have ended it) there is nothing to tell."""
     ire_otel.decide("said", what=what, why="because")
-    tell(f"said {what}")
+    if ire_otel.current_run() is not None:
+        tell(f"said {what}")
 
 
 def small_run(name: str) -> None:
@@ -187,8 +191,8 @@ def recording_threads(kind: str) -> None:
     time.sleep(0.2)
 
 
-def started_at_exit(when: str) -> None:
-    """Trace runs while the interpreter exits, before or after ire-otel stops; in threads too, if Python lets them."""
+def started_at_exit() -> None:
+    """Trace runs while the interpreter exits; in threads too, where Python lets them."""
 
     def pipelines() -> None:
         small_run("at exit")
@@ -196,14 +200,8 @@ def started_at_exit(when: str) -> None:
         thread.start()
         thread.join()
 
-    if when == "before":
-        atexit.register(pipelines)
     small_run("main")
-
-
-def registered_before_import() -> None:
-    """As `started_at_exit`, in a handler that Python calls after ours: see `processes.start`."""
-    small_run("main")
+    atexit.register(pipelines)
 
 
 # -- forks ------------------------------------------------------------------------------------------------------------
@@ -368,9 +366,15 @@ def carried(carrier: dict[str, str]) -> Iterator[None]:
 
 def work(end: str, carrier: dict[str, str] | None = None) -> None:
     """Be the worker: record in the other process's run, and end."""
+    if carrier:
+        ire_otel.configure()
     with carried(carrier or {}):
         say("worker in the root's stage")
-        call("worker's call in the root's stage")
+        joined = ire_otel.current_run()
+        if (
+            joined is not None and joined.trace_id
+        ):  # TRACEPARENT alone says neither us nor instrumentation which run it is
+            call("worker's call in the root's stage")
         with ire_otel.stage("worker"):
             say("worker in its stage")
             call("worker's call in its stage")
@@ -431,3 +435,43 @@ def start_worker(carry: str, end: str) -> Callable[[], object]:
     told = {name.upper(): value for name, value in carrier.items() if name in named}
     code = f"from tests.faults.programs import work_alone; work_alone({end!r})"
     return subprocess.Popen([sys.executable, "-c", code], env=os.environ | told).wait
+
+
+# -- databases --------------------------------------------------------------------------------------------------------
+
+
+def runs_and_then(count: str, end: str) -> None:
+    """Trace runs, then end while their rows cannot be written."""
+    ire_otel.configure()
+    for number in range(int(count)):
+        small_run(f"run {number}")
+    tell("ready")
+    if end == "is killed":
+        time.sleep(1)
+        die()
+
+
+def turns() -> None:
+    """Trace a few runs for each line of input; print how long each run and each decision took, in nanoseconds."""
+    ire_otel.configure()
+    for _ in sys.stdin:
+        taken: dict[str, list[int]] = {"decide": [], "run": []}
+        for _ in range(RUNS_A_TURN):
+            began = time.perf_counter_ns()
+            research(taken["decide"])
+            taken["run"].append(time.perf_counter_ns() - began)
+        tell(json.dumps(taken))
+
+
+def research(decides: list[int]) -> None:
+    """Trace a run of five stages and ten decisions; `decides` gets what each of these took."""
+    with ire_otel.run(query="What does it cost?", project_name="load", intent="validating"):
+        for name in STAGES:
+            with ire_otel.stage(name) as stage:
+                for option in ("first", "second"):
+                    began = time.perf_counter_ns()
+                    ire_otel.decide(
+                        f"chose_{option}", what=option, why="it scored best", confidence=0.8, alternatives=["none"]
+                    )
+                    decides.append(time.perf_counter_ns() - began)
+                stage.set_outputs({"sources": 12, "kept": 7})
