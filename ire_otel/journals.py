@@ -136,7 +136,8 @@ class RunJournals:
         clean = self._spool.journal()
         if clean is None:
             return position
-        log.write_to(clean, cleaned)
+        for line in log.cleaned(cleaned):
+            clean.write(line)
         if not self._spool.release(journal, position):
             self._spool.release(clean)
             return None

@@ -6,6 +6,7 @@ The unit is the OpenTelemetry trace: its runs are assembled from the journals of
 from __future__ import annotations
 
 import logging
+import operator
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
 from ire_otel.journal.reading import FoundLog, JournalFolder, Summary, cut_off_unused
+from ire_otel.journal.rewriting import rewrite
 from ire_otel.locations import LATE
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.settings import Settings
@@ -86,7 +88,7 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
     def records(self) -> list[SpanRecord]:
         """Give all spans; a run whose process died says so."""
         return [
-            _as_of_the_dead(record, log) if log.folder in self.dead and not log.sealed else record
+            _as_found(record, log) if log.folder in self.dead else record
             for log in self.logs
             for record in log.records()
         ]
@@ -188,8 +190,20 @@ class Recovery:
                     spool.mark_done(folder, trace_id)
                 yield made
             if self._exporter is not None and not left:
+                self._clean(journals, self._exporter)
                 cut_off_unused(folder)
                 spool.mark_settled(folder)
+
+    def _clean(self, journals: JournalFolder, exporter: Exporter) -> None:
+        """Write the journals of a folder anew where they hold what must not be kept."""
+        logs = journals.logs()
+        held = [[_as_found(record, log) for record in log.everything()] for log in logs]
+        cleaned = [exporter.cleaned(records) for records in held]
+        if any(
+            len(now) != len(then) or any(map(operator.is_not, now, then))
+            for now, then in zip(cleaned, held, strict=True)
+        ):
+            rewrite(journals.folder, zip(logs, cleaned, strict=True))
 
     def _settle(self, found: Found, own: Path) -> Recovered:
         records = found.records()
@@ -265,9 +279,9 @@ class Recovery:
         spool.remove_unfinished(state_dir)
 
 
-def _as_of_the_dead(record: SpanRecord, log: FoundLog) -> SpanRecord:
-    """Say of a run that it was read from a journal, and what ended it."""
-    if not is_run_span(record) or record.attributes.get(semconv.RUN_ID) != log.run_id:
+def _as_found(record: SpanRecord, log: FoundLog) -> SpanRecord:
+    """Say of a run whose process died before it was safe that it was read from a journal, and what ended it."""
+    if log.sealed or not is_run_span(record) or record.attributes.get(semconv.RUN_ID) != log.run_id:
         return record
     facts: dict[str, object] = {semconv.RUN_RECOVERED: True}
     if record.end_ns is None and semconv.RUN_ERROR not in record.attributes:

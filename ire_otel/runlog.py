@@ -6,7 +6,7 @@ it; the live view, the trace document and the crash journal are made of the same
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import msgspec
@@ -239,13 +239,9 @@ class RunLog:
         lines = self.spans.get(span_id)
         return fold([self.header, *lines])[0] if lines else None
 
-    def write_to(self, journal: Sink, records: Sequence[SpanRecord]) -> None:
-        """Fill a journal with these records in place of what was logged; what they lack is not in it."""
-        header = msgspec.json.decode(self.header, type=Header)
-        resource = dict(records[0].resource) if records else {}
-        journal.write(msgspec.json.encode(msgspec.structs.replace(header, resource=resource)) + b"\n")
-        for record in records:
-            journal.write(msgspec.json.encode(Foreign(record)) + b"\n")
+    def cleaned(self, records: Sequence[SpanRecord]) -> Iterator[bytes]:
+        """Give the lines of a journal that holds these records in place of what was logged."""
+        return lines_of(msgspec.json.decode(self.header, type=Header), records)
 
     def spill(self) -> bool:
         """Forget what the journal holds too; False where it does not hold everything."""
@@ -260,6 +256,14 @@ class RunLog:
     def size(self) -> int:
         """Bytes of all entries in memory; foreign spans left out."""
         return sum(len(line) for lines in tuple(self.spans.values()) for line in tuple(lines))
+
+
+def lines_of(header: Header, records: Sequence[SpanRecord]) -> Iterator[bytes]:
+    """Give the lines of a log that holds whole spans, and of its header only what these say."""
+    resource = dict(records[0].resource) if records else {}
+    yield msgspec.json.encode(msgspec.structs.replace(header, resource=resource)) + b"\n"
+    for record in records:
+        yield msgspec.json.encode(Foreign(record)) + b"\n"
 
 
 def fold(lines: Sequence[bytes]) -> list[SpanRecord]:

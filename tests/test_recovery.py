@@ -183,3 +183,23 @@ def test_rows_that_nobody_refreshes_are_settled(monkeypatch: pytest.MonkeyPatch)
 
 def _rows() -> list[dict[str, Any]]:
     return stored_rows() if Path("brain/traces.db").exists() else []
+
+
+def test_no_secret_stays_in_a_journal_that_was_recovered() -> None:
+    """It is written anew without them, and late parts of its runs still find the rest."""
+    secret = f"sk-ant-api03-{'a1B2' * 20}"
+    child = Child(brain_dir="brain")
+    trace_id: str = child.do("run", f"why {secret}?")
+    child.do("stage", "intake")
+    child.do("decide", 1, 10)
+    child.kill()
+    (folder,) = spool.processes(STATE)
+    assert any(secret.encode() in path.read_bytes() for path in folder.iterdir())
+    assert recovered() == [trace_id]
+    assert not any(secret.encode() in path.read_bytes() for path in Path("brain").rglob("*") if path.is_file())
+    before = document()
+    exporter = ResearchExporter(settings.load())
+    made = Recovery(settings.load(), exporter).settle(before.metadata.otel_trace_id, folder)
+    exporter.shutdown()
+    assert made.run_ids == [trace_id]
+    assert document() == before

@@ -49,9 +49,10 @@ class Slot(msgspec.Struct, frozen=True, eq=False):
 class Arenas:
     """The slots of one process, made as they are needed and used again and again. Any thread."""
 
-    def __init__(self, folder: Path) -> None:
-        """`folder` exists, or does when the first slot is taken."""
+    def __init__(self, folder: Path, name: str = "") -> None:
+        """`folder` exists, or does when the first slot is taken; `name` begins the names of its files."""
         self._folder = folder
+        self._name = name
         self._free: deque[Slot] = deque()
         self._files: list[tuple[Path, list[Slot]]] = []
         self._closed = False
@@ -89,7 +90,7 @@ class Arenas:
         with self._lock:
             if self._closed:
                 raise OSError(errno.ESHUTDOWN, "ire-otel was shut down")
-            path = self._folder / f"{len(self._files):04}{SUFFIX}"
+            path = self._folder / f"{self._name}{len(self._files):04}{SUFFIX}"
             whole = _mapped(path, SLOT * SLOTS)
             slots = [Slot(whole, start) for start in range(0, SLOT * SLOTS, SLOT)]
             self._files.append((path, slots))
