@@ -151,7 +151,9 @@ class Recovery:
 
     def pending(self) -> dict[Path, list[str]]:
         """Give the traces that processes left which died, by their folders."""
-        return {folder: self._unsettled(folder) for folder in orphans(self._settings.state_dir)}
+        unsettled = {folder: self._unsettled(folder) for folder in orphans(self._settings.state_dir)}
+        # What could not be read is left out: nothing would be found in it, and it would count as done.
+        return {folder: trace_ids for folder, trace_ids in unsettled.items() if trace_ids is not None}
 
     def steps(self, pending: Mapping[Path, Sequence[str]]) -> Iterator[Recovered]:
         """Recover what is pending, one trace a step, and take away what nobody needs any more."""
@@ -251,7 +253,7 @@ class Recovery:
             return None  # it came from outside, and is going to be a path
         return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
 
-    def _unsettled(self, folder: Path) -> list[str]:
+    def _unsettled(self, folder: Path) -> list[str] | None:
         done = spool.done_in(folder)
         try:
             with JournalFolder(folder) as journals:
@@ -260,7 +262,7 @@ class Recovery:
             if str(error) not in self.problems:
                 logger.error("%s; its runs stay there", error)  # noqa: TRY400 # the error says it all
                 self.problems.append(str(error))
-            return []
+            return None
         return [trace_id for trace_id in trace_ids if trace_id not in done]
 
     def _tidy(self) -> None:

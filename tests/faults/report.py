@@ -15,7 +15,12 @@ def lines(results: list[Result]) -> Iterator[str]:
         yield "| what was shown | figures | seconds |"
         yield "|---|---|---|"
         for test in tests:
-            yield f"| {_cell(test.shows)} | {_cell(_found(test))} | {test.seconds:g} |"
+            yield f"| {_cell(test.shows + _case(test))} | {_cell(_found(test))} | {test.seconds:g} |"
+
+
+def _case(test: Result) -> str:
+    """Give the parameters of a test that has some."""
+    return f" ({test.test.partition('[')[2].removesuffix(']')})" if test.test.endswith("]") else ""
 
 
 def _found(test: Result) -> str:

@@ -21,6 +21,7 @@ from tests.faults.processes import Process
 CALLS: Final = (
     "write", "pwrite64", "fsync", "fdatasync", "ftruncate", "rename", "openat", "mkdir", "unlink", "flock", "fallocate"
 )  # fmt: skip
+WHO: Final = ("worker", "worker without a database", "recovery")
 FAULTS: Final = ("error=EIO", "error=ENOSPC", "signal=KILL")
 MOST: Final = 200
 """Calls of a kind; more of them would mean that the test never ends."""
@@ -91,29 +92,33 @@ def recovery(folder: Path, fault: tuple[str, str, int], seen: Path) -> Process:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-@pytest.mark.parametrize("call", CALLS)
-@pytest.mark.parametrize("who", ["worker", "worker without a database", "recovery"])
-def test_a_call_that_fails(who: str, call: str, fault: str, tmp_path: Path, figures: RecordFigure) -> None:
-    """Each call of the worker, or of a recovery, that writes fails, or the process is killed there; nothing is lost."""
+@pytest.mark.parametrize("who", WHO)
+def test_calls_that_fail(who: str, fault: str, tmp_path: Path, figures: RecordFigure) -> None:
+    """Each call that writes something fails, or the process is killed there, one after the other: nothing is lost."""
     met = by_itself = left = 0
-    for number in range(1, MOST):
-        folder = tmp_path / str(number)
-        seen = folder / "seen"
-        brain = Brain(folder)
-        brain.make_database()
-        if who == "recovery":
-            process = recovery(folder, (call, fault, number), seen)
-        else:
-            away = {"database_url": "sqlite:////dev/null/traces.db"} if who == "worker without a database" else {}
-            process = worker(folder, (call, fault, number), seen, **away)
-        if process.exit_code != -signal.SIGKILL and "(INJECTED)" not in seen.read_text(errors="replace"):
-            break
-        met += 1
-        by_itself += bool(brain.documents())
-        left += check(brain, process, kept_temporary=call == "unlink" or fault == "signal=KILL")
-    figures(f"calls of {call} that met {fault.partition('=')[2]}", met)
-    figures("runs written all the same, before any recovery", by_itself)
+    for call in CALLS:
+        for number in range(1, MOST):
+            brain = Brain(tmp_path / f"{call}-{number}")
+            process = meet(who, brain, (call, fault, number))
+            seen = (brain.folder / "seen").read_text(errors="replace")
+            if process.exit_code != -signal.SIGKILL and "(INJECTED)" not in seen:
+                break
+            met += 1
+            by_itself += bool(brain.documents())
+            left += check(brain, process, kept_temporary=call == "unlink" or fault == "signal=KILL")
+    figures("calls", met)
+    figures("runs written before a recovery came", by_itself)
     figures("temporary files left, named by verify", left)
+
+
+def meet(who: str, brain: Brain, fault: tuple[str, str, int]) -> Process:
+    """Make a run in a brain folder whose worker, or whose recovery, meets the fault."""
+    brain.make_database()
+    seen = brain.folder / "seen"
+    if who == "recovery":
+        return recovery(brain.folder, fault, seen)
+    away = {"database_url": "sqlite:////dev/null/traces.db"} if who == "worker without a database" else {}
+    return worker(brain.folder, fault, seen, **away)
 
 
 def check(brain: Brain, process: Process, *, kept_temporary: bool) -> int:
@@ -123,7 +128,7 @@ def check(brain: Brain, process: Process, *, kept_temporary: bool) -> int:
         assert recovering.wait() == 0, recovering.log()
     documents = brain.documents()
     said = said_by([process])
-    assert set(documents) == set(said)
+    assert set(documents) == set(said), f"{brain.folder}: {recovering.log()}"
     held_against(said, documents)
     for trace_id, one in said.items():
         assert documents[trace_id].run.status == ("complete" if one.ended else "incomplete")
