@@ -188,8 +188,7 @@ class RunLog:
 
     def begin(self, span_id: str, line: bytes) -> list[bytes]:
         """File a span's first entry; the list that is returned takes the later ones."""
-        lines: list[bytes] = []
-        self.spans[span_id] = lines
+        lines = self.spans.setdefault(span_id, [])  # there already where somebody's ids are not unique
         self.put(lines, line)
         return lines
 
@@ -281,7 +280,7 @@ def fold_entries(entries: Iterable[Entry]) -> list[SpanRecord]:
         if isinstance(entry, SpanEntry):
             later.setdefault(entry.span_id, []).append(entry)
         elif isinstance(entry, Start):
-            starts[entry.span_id] = entry
+            starts.setdefault(entry.span_id, entry)
         elif isinstance(entry, Header):
             resource = entry.resource
         elif isinstance(entry, Foreign):

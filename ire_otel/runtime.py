@@ -6,6 +6,7 @@ import atexit
 import difflib
 import functools
 import os
+import random
 import sys
 import threading
 import time
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from opentelemetry import trace as otel
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import Tracer
 
 from ire_otel import content, forwarding, processor, redaction, semconv, settings
@@ -100,7 +102,7 @@ class Runtime:
         self._provider, self.private = provider, private
         self.foreign_spans = None if private or processor.keeps_everything(provider.sampler) else "sampled"
         processor.attach(self.processor, provider)
-        self._tracer = provider.get_tracer(semconv.SCOPE, version("ire-otel"))
+        self._tracer = _with_own_ids(provider.get_tracer(semconv.SCOPE, version("ire-otel")))
         for name, entry_point in self._others.items():
             exporter = cast("SpanExporter", entry_point.load()())
             steps = (*self._steps, *redaction.steps(self.settings), *content.steps(self.settings, name))
@@ -333,6 +335,32 @@ def _check_content(chosen: Settings) -> None:
         raise ConfigurationError(f"exporter {name!r} in content has no policy: {remedy}")
 
 
+class _OwnIds(RandomIdGenerator):
+    """Ids that no experiment makes come again: OpenTelemetry takes its own from `random`, which pipelines seed."""
+
+    def __init__(self) -> None:
+        self._random = random.Random()  # noqa: S311 # not SystemRandom, which would give up the interpreter's lock
+        os.register_at_fork(after_in_child=self._random.seed)
+
+    def generate_span_id(self) -> int:
+        """Give a span id."""
+        return self._random.getrandbits(64) or 1
+
+    def generate_trace_id(self) -> int:
+        """Give a trace id."""
+        return self._random.getrandbits(128) or 1
+
+
+_ids = _OwnIds()
+
+
+def _with_own_ids(tracer: Tracer) -> Tracer:
+    """Have runs and stages get ids of ours, unless the application's provider makes ids in a way of its own."""
+    if type(getattr(tracer, "id_generator", None)) is RandomIdGenerator:
+        cast("Any", tracer).id_generator = _ids
+    return tracer
+
+
 @functools.cache
 def _resource() -> Resource:
     """Describe this process as OpenTelemetry does; once, for that starts threads, which one that exits refuses."""
@@ -358,7 +386,7 @@ def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[Tr
     if application is not None:
         return application, False
     current = otel.get_tracer_provider()
-    made = _OwnProvider(span_limits=UNLIMITED, resource=_resource(), shutdown_on_exit=False)
+    made = _OwnProvider(span_limits=UNLIMITED, resource=_resource(), id_generator=_ids, shutdown_on_exit=False)
     if may_set_global and isinstance(current, otel.ProxyTracerProvider):
         otel.set_tracer_provider(made)
         return made, False

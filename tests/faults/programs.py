@@ -10,6 +10,8 @@ import atexit
 import json
 import multiprocessing
 import os
+import random
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
@@ -25,6 +27,7 @@ from typing import Any, Final
 from opentelemetry import trace as otel
 from opentelemetry.context import attach, detach
 from opentelemetry.propagate import extract, inject
+from opentelemetry.sdk.trace import TracerProvider
 
 import ire_otel
 from ire_otel import semconv
@@ -33,6 +36,10 @@ FOREVER: Final = 60
 """Seconds that somebody waits who is going to be killed."""
 STAGES: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
 RUNS_A_TURN: Final = 20
+PAUSE: Final = 0.005
+"""Seconds between two runs, in which the worker can do its own work: what is measured is whether the caller waits."""
+HALT: Final = 1.0
+"""Seconds in which what is left in memory can be looked at."""
 ROOT_ENDED: Final = Path("root-ended")
 """Made when the run of the first process has ended, and is written."""
 EVERY: Final = 0.01
@@ -393,11 +400,12 @@ def work_alone(end: str) -> None:
     work(end)
 
 
-def call(what: str) -> None:
+def call(what: str, *, told: bool = True) -> None:
     """Call a model, as instrumentation sees it: a span that is not ours. Its event shows where it is put."""
     with otel.get_tracer("instrumentation").start_as_current_span("chat model") as span:
         span.add_event("decision: said", {semconv.DECISION_TYPE: "said", semconv.DECISION_WHAT: what})
-    tell(f"said {what}")
+    if told:
+        tell(f"said {what}")
 
 
 def root(carry: str, end: str) -> None:
@@ -460,6 +468,7 @@ def turns() -> None:
             began = time.perf_counter_ns()
             research(taken["decide"])
             taken["run"].append(time.perf_counter_ns() - began)
+            time.sleep(PAUSE)
         tell(json.dumps(taken))
 
 
@@ -475,3 +484,89 @@ def research(decides: list[int]) -> None:
                     )
                     decides.append(time.perf_counter_ns() - began)
                 stage.set_outputs({"sources": 12, "kept": 7})
+
+
+# -- load -------------------------------------------------------------------------------------------------------------
+
+
+def load(count: str, threads: str) -> None:
+    """Trace runs as fast as they go, shared among threads; say when the last has ended, and when all is safe."""
+    ire_otel.configure(shutdown_timeout=300.0)
+    begun = time.perf_counter()
+
+    def pipelines() -> None:
+        for _ in range(int(count) // int(threads)):
+            research([])
+
+    workers = [threading.Thread(target=pipelines) for _ in range(int(threads))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    tell(f"recorded {time.perf_counter() - begun}")
+    ire_otel.flush(300)
+    tell(f"written {time.perf_counter() - begun}")
+    time.sleep(HALT)
+
+
+# -- hostile spans ----------------------------------------------------------------------------------------------------
+
+
+def many_spans(count: str, inside: str) -> None:
+    """Make many spans that are not ours, in a run or in none; say how long the pipeline took, and the memory."""
+    ire_otel.configure()
+    small_run("first")
+    ire_otel.flush()
+    before = _most_memory()
+    with ire_otel.run(query="many") if inside == "in a run" else nullcontext():  # noqa: SIM117 # the second needs the first
+        with ire_otel.stage("collection") if inside == "in a run" else nullcontext():
+            began = time.perf_counter()
+            for number in range(int(count)):
+                call(f"{number}", told=False)
+            took = time.perf_counter() - began
+    ire_otel.flush()
+    tell(json.dumps({"seconds": took, "bytes": _most_memory() - before}))
+
+
+def large_prompts(megabytes: str) -> None:
+    """Record prompts of a megabyte each in one run; say how long that took, and how much memory it took at most."""
+    ire_otel.configure()
+    small_run("first")
+    ire_otel.flush()
+    before, text = _most_memory(), "word " * 200_000
+    with ire_otel.run(query="large") as run:
+        began = time.perf_counter()
+        for number in range(int(megabytes)):
+            run.record_prompts(f"stage {number}", {"system_prompt": f"{number} {text}"})
+        took = time.perf_counter() - began
+    ire_otel.flush()
+    tell(json.dumps({"seconds": took, "bytes": _most_memory() - before}))
+
+
+def limited(whose: str) -> None:
+    """Trace under OpenTelemetry's limits of the environment, with a provider of ours or of the application."""
+    if whose == "the application's":
+        otel.set_tracer_provider(TracerProvider())
+    ire_otel.configure()
+    with ire_otel.run(query="long " * 100, intent="validating") as run, ire_otel.stage("collection") as stage:
+        for number in range(300):
+            ire_otel.decide(
+                "said", what=f"{number} {'what ' * 100}", why="why " * 100, inputs={"texts": ["in " * 100] * 9}
+            )
+        stage.prompts(**{f"prompt_{number}": "text " * 100 for number in range(50)})
+        stage.set_outputs({"path": "out/" * 100})
+        call("cut " * 100, told=False)
+        run.set_outputs({"report_path": "r/" * 100})
+
+
+def seeded(whose: str) -> None:
+    """Trace a run with a random generator that begins the same every time, as experiments do."""
+    random.seed(42)
+    if whose == "the application's":
+        otel.set_tracer_provider(TracerProvider())
+    ire_otel.configure()
+    small_run(str(os.getpid()))
+
+
+def _most_memory() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -61,12 +61,13 @@ class Ended(msgspec.Struct, frozen=True):
         return [line.removeprefix("said ") for line in self.lines if line.startswith("said ")]
 
 
-def ended(process: subprocess.Popen[str], lines: Iterable[str] = ()) -> Ended:
+def ended(process: subprocess.Popen[str], lines: Iterable[str] = (), *, within: float = LONG) -> Ended:
     """Wait until a process has ended, and everybody who inherited its output. lines: what was read already."""
     try:
-        output, errors = process.communicate(timeout=LONG)
+        output, errors = process.communicate(timeout=within)
     except subprocess.TimeoutExpired:
         process.kill()
+        process.communicate()
         raise
     return Ended(process.returncode, [*lines, *output.splitlines()], errors)
 
