@@ -9,11 +9,12 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import TYPE_CHECKING, Any, Final, cast
 
+import msgspec
 from opentelemetry import trace as otel
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import SpanProcessor
     from opentelemetry.sdk.trace.export import SpanExporter
 
+    from ire_otel.forwarding import ForwardingProcessor
     from ire_otel.recording.run import Trace
     from ire_otel.records import ExportOutcome
     from ire_otel.runlog import RunLog
@@ -42,6 +44,9 @@ if TYPE_CHECKING:
 EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
 OWN_EXPORTER: Final = "ire"
 NO_EXPORTER: Final = "none"
+JSON_FILE_EXPORTER: Final = "otlp-json-file"
+_SENDING: Final = 30.0
+"""Seconds that other exporters have to send what is queued where nobody says a time."""
 _PATIENCE: Final = 3600.0
 """Seconds that a shutdown without a limit waits."""
 _BEFORE_OTHERS: Final = 100
@@ -84,8 +89,8 @@ class Runtime:
             if own is None
             else Worker(lambda: _research_exporter(own, chosen, steps), self._journals, chosen.state_dir)
         )
-        self._others = found
-        self._forwarding: list[SpanProcessor] = []
+        self._others = {name: _loaded(name, entry_point) for name, entry_point in found.items()}
+        self._forwarding: list[ForwardingProcessor] = []
         self._tracer: Tracer | None = None
         self._provider: TracerProvider | None = None
         self.private = False
@@ -99,12 +104,17 @@ class Runtime:
     def _attach(self, provider: TracerProvider, private: bool) -> None:  # noqa: FBT001 # from one function's pair
         self._provider, self.private = provider, private
         self.foreign_spans = None if private or processor.keeps_everything(provider.sampler) else "sampled"
-        processor.attach(self.processor, provider)
+        processor.attach(self.processor, provider, writes=self._worker is not None)
         self._tracer = provider.get_tracer(semconv.SCOPE, version("ire-otel"))
-        for name, entry_point in self._others.items():
-            exporter = cast("SpanExporter", entry_point.load()())
+        for name, make in self._others.items():
+            try:
+                exporter = make(self.settings.otlp_json_file) if name == JSON_FILE_EXPORTER else make()
+            except Exception:  # noqa: BLE001 # anybody's, which may fail in any way
+                # One exporter that cannot work, whatever its reason, must not cost the run the others.
+                logger.exception("exporter %r cannot be made; ire-otel goes on without it", name)
+                continue
             steps = (*self._steps, *redaction.steps(self.settings), *content.steps(self.settings, name))
-            forwarding_processor = forwarding.forwarding_processor(exporter, self.processor, steps)
+            forwarding_processor = forwarding.ForwardingProcessor(exporter, self.processor, steps)
             provider.add_span_processor(forwarding_processor)
             self._forwarding.append(forwarding_processor)
 
@@ -115,7 +125,7 @@ class Runtime:
     def tracer(self) -> Tracer:
         """Give the tracer for a new run; an application that has set its provider by now gets the run's spans there."""
         if self.private and _application_provider() is not None:
-            self._detach_forwarding()
+            self._detach_forwarding(_SENDING)
             self._attach(*_provider(None, may_set_global=False))
         return cast("Tracer", self._tracer)
 
@@ -200,9 +210,9 @@ class Runtime:
 
     def flush(self, timeout: float | None) -> bool:
         """Write what is finished and send what is queued."""
+        deadline = time.monotonic() + (_SENDING if timeout is None else timeout)
         written = self._worker is None or self._worker.flush(timeout)
-        millis = 30_000 if timeout is None else int(timeout * 1000)
-        return all([written, *(other.force_flush(millis) for other in self._forwarding)])
+        return forwarding.flush(self._forwarding, max(0.0, deadline - time.monotonic())) and written
 
     def shutdown(self, timeout: float | None) -> bool:
         """End open runs as incomplete, write and send everything, and stop."""
@@ -222,13 +232,12 @@ class Runtime:
             kept = "their journals stay, and the next start writes them" if self._journals.kept else "they are lost"
             logger.error("%d finished runs could not be written in time; %s", left_over, kept)
         self._journals.close(settled=not left_over)
-        self._detach_forwarding()
+        self._detach_forwarding(min(_SENDING, max(1.0, deadline - time.monotonic())))
         processor.detach(self.processor)
         return not left_over
 
-    def _detach_forwarding(self) -> None:
-        for other in self._forwarding:
-            other.shutdown()
+    def _detach_forwarding(self, timeout: float) -> None:
+        forwarding.shutdown(self._forwarding, timeout)
         self._forwarding.clear()
 
 
@@ -247,10 +256,14 @@ def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[
         made.start()
 
 
-def configure_at_first_run() -> Runtime:
-    """Configure because a run begins: takes what can be used of wrong settings, leaves the global provider alone."""
+def configure_at_first_run(elsewhere: Collection[str] = ()) -> Runtime:
+    """Configure because a run begins: takes what can be used of wrong settings, leaves the global provider alone.
+
+    elsewhere: exporters that the application's provider has already, so that no span is sent twice.
+    """
     chosen, problems = settings.load_leniently()
-    for problem in problems:
+    chosen, unusable = _with_usable_exporters(chosen, {*elsewhere} - {OWN_EXPORTER})
+    for problem in (*problems, *unusable):
         logger.error("%s; ire-otel goes on without it", problem)
     try:
         made = Runtime(chosen, (), None, may_set_global=False)
@@ -303,6 +316,33 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _research_exporter(entry_point: EntryPoint, chosen: Settings, steps: Sequence[Step]) -> RecordExporter:
     return cast("RecordExporter", entry_point.load()(settings=chosen, steps=steps))
+
+
+def _with_usable_exporters(chosen: Settings, elsewhere: Collection[str]) -> tuple[Settings, list[ConfigurationError]]:
+    """Leave out exporters that do not exist or do not load, and those that are at work elsewhere."""
+    usable: list[str] = []
+    problems: list[ConfigurationError] = []
+    for name in chosen.exporters:
+        try:
+            if name not in (NO_EXPORTER, *elsewhere):
+                found = find_exporter(name, chosen)
+                if name != OWN_EXPORTER:  # that one is loaded by its worker, for it is heavy
+                    _loaded(name, found)
+                usable.append(name)
+        except ConfigurationError as problem:
+            problems.append(problem)
+    return msgspec.structs.replace(chosen, exporters=tuple(usable)), problems
+
+
+def _loaded(name: str, entry_point: EntryPoint) -> Callable[..., SpanExporter]:
+    """Load an exporter's class. Raises ConfigurationError."""
+    try:
+        return cast("Callable[..., SpanExporter]", entry_point.load())
+    except Exception as error:
+        what = f"exporter {name!r} in exporters ({entry_point.value}) cannot be loaded"
+        raise ConfigurationError(
+            f"{what}: {type(error).__name__}: {error}; install it again, or take it out"
+        ) from error
 
 
 def find_exporter(name: str, chosen: Settings) -> EntryPoint:
