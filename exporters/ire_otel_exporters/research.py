@@ -191,5 +191,7 @@ def _link(document: TraceDocument, *, again: bool) -> None:
 def _with_notes(document: TraceDocument, notes: Sequence[str]) -> TraceDocument:
     if not notes:
         return document
-    metadata = msgspec.structs.replace(document.metadata, warnings=[*document.metadata.warnings, *notes])
+    known = document.metadata.warnings  # a document that came back from OTLP has said them already
+    warnings = [*known, *(note for note in notes if note not in known)]
+    metadata = msgspec.structs.replace(document.metadata, warnings=warnings)
     return msgspec.structs.replace(document, metadata=metadata)
