@@ -22,7 +22,7 @@ from tests.test_cli import ire_otel
 
 
 def span(
-    number: int, parent: int | None, name: str, start: float, end: float, kind: Kind = "INTERNAL", **said: Any
+    number: int, parent: int | None, name: str, start: float, end: float, *, kind: Kind = "INTERNAL", **said: Any
 ) -> SpanRecord:
     """A span of somebody's instrumentation; `__` in a keyword stands for a dot."""
     return SpanRecord(
@@ -47,20 +47,20 @@ def chat(number: int, parent: int, start: float, **said: Any) -> SpanRecord:
         "gen_ai__usage__output_tokens": 10,
         **said,
     }
-    return span(number, parent, "chat gpt-4o", start, start + 1, "CLIENT", **said)
+    return span(number, parent, "chat gpt-4o", start, start + 1, kind="CLIENT", **said)
 
 
 def genai_trace() -> list[SpanRecord]:
     """An agent with two sub-agents, after the GenAI conventions."""
     messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "Which cobot?"}]}])
     return [
-        span(1, None, "POST /research", 0, 20, "SERVER"),
+        span(1, None, "POST /research", 0, 20, kind="SERVER"),
         span(2, 1, "invoke_agent lead", 1, 19, gen_ai__operation__name="invoke_agent", gen_ai__agent__name="lead"),
         chat(3, 2, 2, gen_ai__input__messages=messages),
         span(4, 2, "invoke_agent writer", 5, 9, gen_ai__operation__name="invoke_agent", gen_ai__agent__name="writer"),
         chat(5, 4, 6),
         span(6, 2, "execute_tool search", 10, 11, gen_ai__operation__name="execute_tool"),
-        span(7, 1, "GET http://db", 1, 2, "CLIENT"),
+        span(7, 1, "GET http://db", 1, 2, kind="CLIENT"),
     ]
 
 
@@ -151,7 +151,7 @@ def test_the_order_of_spans_does_not_matter(data: st.DataObject, trace: Callable
 
 def test_import_takes_agent_traces_and_leaves_others(tmp_path: Path) -> None:
     """A web request without any model span is no run; a mapping file makes it one."""
-    web = [msgspec.structs.replace(span(1, None, "GET /", 0, 1, "SERVER"), trace_id="a" * 32)]
+    web = [msgspec.structs.replace(span(1, None, "GET /", 0, 1, kind="SERVER"), trace_id="a" * 32)]
     assert not is_agents(web)
     (tmp_path / "spans.jsonl").write_bytes(otlp_json.line([*genai_trace(), *web]))
     done = ire_otel(tmp_path, "import", "spans.jsonl")

@@ -1,4 +1,4 @@
-"""OpenTelemetry's own ways of configuration: opentelemetry-instrument, OTEL_TRACES_EXPORTER, OTEL_CONFIG_FILE, …"""
+"""OpenTelemetry's own ways of configuration: opentelemetry-instrument, OTEL_TRACES_EXPORTER, OTEL_CONFIG_FILE."""
 
 import os
 import subprocess

@@ -47,9 +47,7 @@ def import_(
         list[str] | None,
         typer.Argument(metavar="FILE…", help="OTLP/JSON files or downloads of Jaeger; with --jaeger, trace ids."),
     ] = None,
-    jaeger: Annotated[
-        str | None, typer.Option(help="Address of a running Jaeger, e.g. http://localhost:16686.")
-    ] = None,
+    jaeger: Annotated[str | None, typer.Option(help="A running Jaeger, e.g. http://localhost:16686.")] = None,
     service: Annotated[list[str] | None, typer.Option(help="With --jaeger: only traces of this service.")] = None,
     since: Annotated[str, typer.Option(help="With --jaeger: an age like 7d, 24h, or a date.")] = "24h",
     mapping: Annotated[
@@ -175,9 +173,8 @@ def _tell(report: Report, took: float) -> None:
         typer.echo(terminal.one_line(problem))
     for made in report.runs:
         wrong = made.file_error or made.row_error or (made.row if made.row != "saved" else None)
-        typer.echo(
-            f"{made.trace_id}: {made.file_path or 'no file'}" + (f"; {terminal.one_line(wrong)}" if wrong else "")
-        )
+        told = f"; {terminal.one_line(wrong)}" if wrong else ""
+        typer.echo(f"{terminal.one_line(made.trace_id)}: {made.file_path or 'no file'}{told}")
     typer.echo(
         f"{report.spans} spans, {len(report.runs)} runs ({report.mapped} from traces without one), "
         f"{report.skipped} traces without any; {len(report.problems)} problems; {terminal.seconds(took)}"
