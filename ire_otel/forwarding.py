@@ -53,7 +53,10 @@ class CompleteSpanExporter(SpanExporter):
 
     def shutdown(self) -> None:
         """Shut the other exporter down."""
-        self.inner.shutdown()
+        try:
+            self.inner.shutdown()
+        except Exception:
+            logger.exception("%s failed to shut down", type(self.inner).__qualname__)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the other exporter."""
@@ -92,6 +95,7 @@ class ForwardingProcessor(BatchSpanProcessor):
         """Arguments as for CompleteSpanExporter; the size of the queue is OTEL_BSP_MAX_QUEUE_SIZE (2048)."""
         self.complete = CompleteSpanExporter(inner, processor, steps)
         self._offered = 0
+        self._flusher: threading.Thread | None = None
         super().__init__(self.complete)
 
     def on_end(self, span: ReadableSpan) -> None:
@@ -99,6 +103,12 @@ class ForwardingProcessor(BatchSpanProcessor):
         if span.context is not None and span.context.trace_flags.sampled:
             self._offered += 1
         super().on_end(span)
+
+    def flushing(self) -> threading.Thread:
+        """Give the thread that sends what is queued: the one that does so already, if there is one."""
+        if self._flusher is None or not self._flusher.is_alive():
+            self._flusher = _started(self.force_flush)
+        return self._flusher
 
     @property
     def unsent(self) -> int:
@@ -108,29 +118,32 @@ class ForwardingProcessor(BatchSpanProcessor):
 
 def flush(processors: Sequence[ForwardingProcessor], timeout: float) -> bool:
     """Send what is queued; False if `timeout` (seconds) ran out first. No exporter waits for another one."""
-    return _side_by_side([processor.force_flush for processor in processors], timeout)
+    return _joined([processor.flushing() for processor in processors], timeout)
 
 
 def shutdown(processors: Sequence[ForwardingProcessor], timeout: float) -> None:
     """Send what is queued, at most for `timeout` seconds, and stop."""
-    _side_by_side([processor.shutdown for processor in processors], timeout)
+    _joined([_started(processor.shutdown) for processor in processors], timeout)
     for processor in processors:
         if processor.unsent:
             name = type(processor.complete.inner).__qualname__
             logger.error("%s did not take %d spans in time, or they were dropped before", name, processor.unsent)
 
 
-def _side_by_side(calls: Sequence[Callable[[], object]], timeout: float) -> bool:
-    """Make calls that may never come back, each on a thread of its own; False if one is not through in time."""
+def _started(call: Callable[[], object]) -> threading.Thread:
+    """Make a call that may never come back on a thread of its own."""
+    thread = threading.Thread(target=call, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        call()  # the interpreter is ending, and starts no threads any more
+    return thread
+
+
+def _joined(threads: Sequence[threading.Thread], timeout: float) -> bool:
     deadline = time.monotonic() + timeout
-    threads = [threading.Thread(target=call, daemon=True) for call in calls]
-    for thread, call in zip(threads, calls, strict=True):
-        try:
-            thread.start()
-        except RuntimeError:
-            call()  # the interpreter is ending, and starts no threads any more
     for thread in threads:
-        if thread.ident is not None:
+        if thread.is_alive():
             thread.join(max(0.0, deadline - time.monotonic()))
     return not any(thread.is_alive() for thread in threads)
 

@@ -210,9 +210,10 @@ class Runtime:
 
     def flush(self, timeout: float | None) -> bool:
         """Write what is finished and send what is queued."""
-        deadline = time.monotonic() + (_SENDING if timeout is None else timeout)
+        deadline = time.monotonic() + (timeout or 0.0)
         written = self._worker is None or self._worker.flush(timeout)
-        return forwarding.flush(self._forwarding, max(0.0, deadline - time.monotonic())) and written
+        left = _SENDING if timeout is None else max(0.0, deadline - time.monotonic())
+        return forwarding.flush(self._forwarding, left) and written
 
     def shutdown(self, timeout: float | None) -> bool:
         """End open runs as incomplete, write and send everything, and stop."""

@@ -59,6 +59,7 @@ def import_(
     chosen, how = settings.load(), _mapping(mapping)
     if not sources and jaeger is None:
         raise typer.BadParameter("name a file, or a running Jaeger with --jaeger", param_hint="'FILE…'")
+    _check_extra()
     begun = time.monotonic()
     readings = _of_files(sources or []) if jaeger is None else _of_jaeger(jaeger, sources or [], service or [], since)
     records, problems = _read(readings, "bytes" if jaeger is None else "requests")
@@ -87,6 +88,13 @@ def export(
         sys.stdout.buffer.write(line)
     else:
         json_file.append(output, line)
+
+
+def _check_extra() -> None:
+    try:
+        import ire_otel_exporters.otlp  # noqa: F401 # whether it can be
+    except ImportError as error:
+        raise ConfigurationError("reading OTLP needs an extra: pip install 'ire-otel[otlp]'") from error
 
 
 def _mapping(path: Path | None) -> RunMapping:
