@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -15,6 +18,8 @@ from ire_otel.steps import Step, apply
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
 
+
+logger = logging.getLogger("ire_otel")
 
 BATCH_BYTES = 3 * 1024 * 1024
 """Largest batch, by the length of its texts: a Collector takes 4 MiB a request."""
@@ -29,27 +34,33 @@ class CompleteSpanExporter(SpanExporter):
 
     def __init__(self, inner: SpanExporter, processor: RunProcessor, steps: Sequence[Step]) -> None:
         """`processor` knows the logs; `steps` take out what must not leave."""
-        self._inner = inner
+        self.inner = inner
         self._processor = processor
         self._steps = steps
         self.exported = 0
         """Spans that the other exporter took."""
         self.refused = 0
-        """Spans that it did not take."""
+        """Spans that it did not take, or raised at."""
+        self.withheld = 0
+        """Spans that a step left out."""
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export complete versions of `spans`."""
         complete = [ready for span in spans if (ready := self._complete(span)) is not None]
+        self.withheld += len(spans) - len(complete)
         results = [self._export_batch(batch) for batch in _batches(complete)]
         return SpanExportResult.SUCCESS if all(results) else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Shut the other exporter down."""
-        self._inner.shutdown()
+        try:
+            self.inner.shutdown()
+        except Exception:
+            logger.exception("%s failed to shut down", type(self.inner).__qualname__)
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Flush the other exporter."""
-        return self._inner.force_flush(timeout_millis)
+        return self.inner.force_flush(timeout_millis)
 
     def _complete(self, span: ReadableSpan) -> ReadableSpan | None:
         known = self._processor.record_of(span) if is_ours(span) else None
@@ -64,7 +75,12 @@ class CompleteSpanExporter(SpanExporter):
         return to_readable(passed[0], span.resource if passed[0].resource == record.resource else None)
 
     def _export_batch(self, batch: list[ReadableSpan]) -> bool:
-        taken = self._inner.export(batch) is SpanExportResult.SUCCESS
+        try:
+            taken = self.inner.export(batch) is SpanExportResult.SUCCESS
+        except Exception:
+            # Somebody else's exporter may fail in any way; later batches are tried all the same.
+            logger.exception("%s failed to take %d spans", type(self.inner).__qualname__, len(batch))
+            taken = False
         if taken:
             self.exported += len(batch)
         else:
@@ -72,9 +88,64 @@ class CompleteSpanExporter(SpanExporter):
         return taken
 
 
-def forwarding_processor(inner: SpanExporter, processor: RunProcessor, steps: Sequence[Step]) -> BatchSpanProcessor:
-    """Make the span processor that feeds another exporter."""
-    return BatchSpanProcessor(CompleteSpanExporter(inner, processor, steps))
+class ForwardingProcessor(BatchSpanProcessor):
+    """Feeds another exporter on a thread of its own, from a queue that drops its oldest spans when it is full."""
+
+    def __init__(self, inner: SpanExporter, processor: RunProcessor, steps: Sequence[Step]) -> None:
+        """Arguments as for CompleteSpanExporter; the size of the queue is OTEL_BSP_MAX_QUEUE_SIZE (2048)."""
+        self.complete = CompleteSpanExporter(inner, processor, steps)
+        self._offered = 0
+        self._flusher: threading.Thread | None = None
+        super().__init__(self.complete)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue a sampled span."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._offered += 1
+        super().on_end(span)
+
+    def flushing(self) -> threading.Thread:
+        """Give the thread that sends what is queued: the one that does so already, if there is one."""
+        if self._flusher is None or not self._flusher.is_alive():
+            self._flusher = _started(self.force_flush)
+        return self._flusher
+
+    @property
+    def unsent(self) -> int:
+        """Spans that wait, or, once it is shut down, that were dropped."""
+        return self._offered - self.complete.exported - self.complete.refused - self.complete.withheld
+
+
+def flush(processors: Sequence[ForwardingProcessor], timeout: float) -> bool:
+    """Send what is queued; False if `timeout` (seconds) ran out first. No exporter waits for another one."""
+    return _joined([processor.flushing() for processor in processors], timeout)
+
+
+def shutdown(processors: Sequence[ForwardingProcessor], timeout: float) -> None:
+    """Send what is queued, at most for `timeout` seconds, and stop."""
+    _joined([_started(processor.shutdown) for processor in processors], timeout)
+    for processor in processors:
+        if processor.unsent:
+            name = type(processor.complete.inner).__qualname__
+            logger.error("%s did not take %d spans in time, or they were dropped before", name, processor.unsent)
+
+
+def _started(call: Callable[[], object]) -> threading.Thread:
+    """Make a call that may never come back on a thread of its own."""
+    thread = threading.Thread(target=call, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        call()  # the interpreter is ending, and starts no threads any more
+    return thread
+
+
+def _joined(threads: Sequence[threading.Thread], timeout: float) -> bool:
+    deadline = time.monotonic() + timeout
+    for thread in threads:
+        if thread.is_alive():
+            thread.join(max(0.0, deadline - time.monotonic()))
+    return not any(thread.is_alive() for thread in threads)
 
 
 def _batches(spans: Sequence[ReadableSpan]) -> Iterator[list[ReadableSpan]]:

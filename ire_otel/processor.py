@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry import baggage
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -35,6 +35,11 @@ class RunProcessor(SpanProcessor):
         self._joined = joined
         self._logs: dict[str, RunLog] = {}
         self._ended: set[str] = set()
+        self._detached = False
+
+    def detach(self) -> None:
+        """Do nothing from now on: OpenTelemetry has no way to take a processor out of its provider."""
+        self._detached = True
 
     def begin_anew(self) -> None:
         """In a forked child: the runs are the parent's."""
@@ -65,7 +70,7 @@ class RunProcessor(SpanProcessor):
         The ambient context comes first: frameworks choose parents of their own, but a span runs where it runs.
         """
         try:
-            if not is_ours(span):
+            if not (self._detached or is_ours(span)):
                 marks = _ambient_marks() or _parent_marks(parent_context)
                 if marks:
                     span.set_attributes(marks)
@@ -76,7 +81,7 @@ class RunProcessor(SpanProcessor):
         """File a foreign span with its run."""
         try:
             marks = span.attributes or {}
-            if is_ours(span) or not (semconv.RUN_ID in marks or semconv.STAGE_SPAN_ID in marks):
+            if self._detached or is_ours(span) or not (semconv.RUN_ID in marks or semconv.STAGE_SPAN_ID in marks):
                 return
             log = self._logs.get(str(marks.get(semconv.RUN_ID))) or self._elsewhere(span)
             log.add_foreign(from_readable(span))
@@ -116,6 +121,10 @@ def _parent_marks(parent_context: Context | None) -> dict[str, str] | None:
     return {key: value for key, value in carried.items() if isinstance(value, str)} if carried[semconv.RUN_ID] else None
 
 
+_ATTRIBUTES: Final = 4
+"""Place of the span's attributes among the arguments of should_sample."""
+
+
 class RunSampler(Sampler):
     """Another sampler, except that spans inside a run are at least recorded: sampling never thins out a run."""
 
@@ -128,7 +137,10 @@ class RunSampler(Sampler):
         result = self.inner.should_sample(*args, **kwargs)
         if result.decision is not Decision.DROP or _ambient_marks() is None:
             return result
-        return SamplingResult(Decision.RECORD_ONLY, dict(result.attributes or {}), result.trace_state)
+        # What a sampler drops it gives no attributes, and the span would start without its own.
+        started_with = kwargs.get("attributes") if len(args) <= _ATTRIBUTES else args[_ATTRIBUTES]
+        attributes = {**(started_with or {}), **(result.attributes or {})}
+        return SamplingResult(Decision.RECORD_ONLY, attributes, result.trace_state)
 
     def get_description(self) -> str:
         """Name both."""
@@ -147,22 +159,35 @@ def _description(sampler: Any) -> str:
 
 
 _attached: list[RunProcessor] = []
+_count = [0]
 
 
-def attach(processor: RunProcessor, provider: TracerProvider) -> None:
-    """Put a processor into a provider and wrap the provider's sampler."""
+def attach(processor: RunProcessor, provider: TracerProvider, *, writes: bool) -> None:
+    """Put a processor into a provider and wrap the provider's sampler; writes: whether its runs become documents."""
     provider.add_span_processor(processor)
     if not isinstance(provider.sampler, RunSampler):
         provider.sampler = RunSampler(provider.sampler)
-    _attached.append(processor)
+    if writes:
+        _attached.append(processor)
+        _count[0] += 1
 
 
 def detach(processor: RunProcessor) -> None:
-    """Forget a processor; OpenTelemetry has no way to take it out of its provider, where it goes on doing nothing."""
+    """Forget a processor, which does nothing from now on."""
+    processor.detach()
     while processor in _attached:
         _attached.remove(processor)
 
 
-def in_charge() -> bool:
-    """Tell whether a RunProcessor hands runs over in this process, so that exporters made by others stay passive."""
-    return bool(_attached)
+def attachments() -> int:
+    """Give how many RunProcessors that have runs written were ever attached in this process."""
+    return _count[0]
+
+
+def in_charge(since: int) -> bool:
+    """Tell whether a RunProcessor has runs written in this process, so that exporters made by others stay passive.
+
+    since: `attachments()` when the exporter was made. One that was attached since has written its runs, though it is
+    gone by now: at exit the application's provider flushes after ire-otel has stopped.
+    """
+    return bool(_attached) or attachments() > since

@@ -3,47 +3,38 @@
 from __future__ import annotations
 
 import atexit
-import difflib
-import functools
 import os
-import random
 import sys
 import threading
 import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import Future
-from importlib.metadata import EntryPoint, entry_points, version
+from importlib.metadata import EntryPoint
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry import trace as otel
-from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
-from ire_otel import content, forwarding, processor, redaction, semconv, settings
+from ire_otel import content, exporter_names, forwarding, processor, providers, redaction, settings
 from ire_otel.errors import ConfigurationError
 from ire_otel.journals import RunJournals
 from ire_otel.processor import RunProcessor
 from ire_otel.recording import host
-from ire_otel.recording.guard import logger, warn_once
+from ire_otel.recording.guard import logger
 from ire_otel.recording.process import Clock, anchored_clock
 from ire_otel.settings import Settings
 from ire_otel.signals import EndingSignals
 from ire_otel.worker import RecordExporter, Worker
 
 if TYPE_CHECKING:
-    from opentelemetry.sdk.trace import SpanProcessor
-    from opentelemetry.sdk.trace.export import SpanExporter
-
+    from ire_otel.forwarding import ForwardingProcessor
     from ire_otel.recording.run import Trace
     from ire_otel.records import ExportOutcome
     from ire_otel.runlog import RunLog
     from ire_otel.steps import Step
 
-EXPORTER_GROUP: Final = "opentelemetry_traces_exporter"
-OWN_EXPORTER: Final = "ire"
-NO_EXPORTER: Final = "none"
+_SENDING: Final = 30.0
+"""Seconds that other exporters have to send what is queued where nobody says a time."""
 _PATIENCE: Final = 3600.0
 """Seconds that a shutdown without a limit waits."""
 _BEFORE_OTHERS: Final = 100
@@ -52,15 +43,6 @@ _START_AFTER: Final = 2.0
 """Seconds until the background work begins where nobody configured, or in a process that takes part in a run."""
 _POLL: Final = 0.002
 """Seconds between two looks at runs that other threads are ending."""
-UNLIMITED: Final = SpanLimits(
-    max_attributes=SpanLimits.UNSET,
-    max_span_attributes=SpanLimits.UNSET,
-    max_events=SpanLimits.UNSET,
-    max_links=SpanLimits.UNSET,
-    max_event_attributes=SpanLimits.UNSET,
-    max_link_attributes=SpanLimits.UNSET,
-)
-"""The run log has no limits either, so spans of a provider of ours hold all that it holds."""
 
 
 class Runtime:
@@ -73,9 +55,10 @@ class Runtime:
         self.settings = chosen
         self._steps = steps
         self._enabled = chosen.enabled and not settings.tracing_switched_off()
-        found = {name: find_exporter(name, chosen) for name in chosen.exporters if name != NO_EXPORTER}
-        _check_content(chosen)
-        own = found.pop(OWN_EXPORTER, None)
+        wanted = [name for name in chosen.exporters if name != exporter_names.NO_EXPORTER]
+        found = {name: exporter_names.find_exporter(name, chosen) for name in wanted}
+        exporter_names.check_content(chosen)
+        own = found.pop(exporter_names.OWN_EXPORTER, None)
         self._open: dict[str, Trace] = {}
         self._journals = RunJournals(chosen, self)
         self.processor = RunProcessor(self.late, self._journals.joined)
@@ -86,27 +69,32 @@ class Runtime:
             if own is None
             else Worker(lambda: _research_exporter(own, chosen, steps), self._journals, chosen.state_dir)
         )
-        self._others = found
-        self._forwarding: list[SpanProcessor] = []
+        self._others = {name: exporter_names.loaded(name, entry_point) for name, entry_point in found.items()}
+        self._forwarding: list[ForwardingProcessor] = []
         self._tracer: Tracer | None = None
         self._provider: TracerProvider | None = None
         self.private = False
         self.foreign_spans: str | None = None
         self._signals = EndingSignals(self._journals.terminated)
         if self._enabled:
-            self._attach(*_provider(provider, may_set_global=may_set_global))
+            self._attach(*providers.choose(provider, may_set_global=may_set_global))
             self._signals.install()
         leave_with_multiprocessing()
 
     def _attach(self, provider: TracerProvider, private: bool) -> None:  # noqa: FBT001 # from one function's pair
         self._provider, self.private = provider, private
         self.foreign_spans = None if private or processor.keeps_everything(provider.sampler) else "sampled"
-        processor.attach(self.processor, provider)
-        self._tracer = _with_own_ids(provider.get_tracer(semconv.SCOPE, version("ire-otel")))
-        for name, entry_point in self._others.items():
-            exporter = cast("SpanExporter", entry_point.load()())
+        processor.attach(self.processor, provider, writes=self._worker is not None)
+        self._tracer = providers.tracer_of(provider)
+        for name, make in self._others.items():
+            try:
+                exporter = make(self.settings.otlp_json_file) if name == exporter_names.JSON_FILE_EXPORTER else make()
+            except Exception:  # noqa: BLE001 # anybody's, which may fail in any way
+                # One exporter that cannot work, whatever its reason, must not cost the run the others.
+                logger.exception("exporter %r cannot be made; ire-otel goes on without it", name)
+                continue
             steps = (*self._steps, *redaction.steps(self.settings), *content.steps(self.settings, name))
-            forwarding_processor = forwarding.forwarding_processor(exporter, self.processor, steps)
+            forwarding_processor = forwarding.ForwardingProcessor(exporter, self.processor, steps)
             provider.add_span_processor(forwarding_processor)
             self._forwarding.append(forwarding_processor)
 
@@ -116,9 +104,9 @@ class Runtime:
 
     def tracer(self) -> Tracer:
         """Give the tracer for a new run; an application that has set its provider by now gets the run's spans there."""
-        if self.private and _application_provider() is not None:
-            self._detach_forwarding()
-            self._attach(*_provider(None, may_set_global=False))
+        if self.private and providers.of_application() is not None:
+            self._detach_forwarding(_SENDING)
+            self._attach(*providers.choose(None, may_set_global=False))
         return cast("Tracer", self._tracer)
 
     def clock(self) -> Clock:
@@ -127,7 +115,7 @@ class Runtime:
 
     def mirrors(self) -> bool:
         """Tell whether a processor other than our own sees the spans; the run log does not need what is on them."""
-        return not isinstance(self._provider, _OwnProvider) or self._provider.watched
+        return not isinstance(self._provider, providers.OwnProvider) or self._provider.watched
 
     def resource(self) -> Mapping[str, Any]:
         """Give the resource attributes of the provider."""
@@ -202,9 +190,10 @@ class Runtime:
 
     def flush(self, timeout: float | None) -> bool:
         """Write what is finished and send what is queued."""
+        deadline = time.monotonic() + (timeout or 0.0)
         written = self._worker is None or self._worker.flush(timeout)
-        millis = 30_000 if timeout is None else int(timeout * 1000)
-        return all([written, *(other.force_flush(millis) for other in self._forwarding)])
+        left = _SENDING if timeout is None else max(0.0, deadline - time.monotonic())
+        return forwarding.flush(self._forwarding, left) and written
 
     def shutdown(self, timeout: float | None) -> bool:
         """End open runs as incomplete, write and send everything, and stop."""
@@ -224,13 +213,12 @@ class Runtime:
             kept = "their journals stay, and the next start writes them" if self._journals.kept else "they are lost"
             logger.error("%d finished runs could not be written in time; %s", left_over, kept)
         self._journals.close(settled=not left_over)
-        self._detach_forwarding()
+        self._detach_forwarding(min(_SENDING, max(1.0, deadline - time.monotonic())))
         processor.detach(self.processor)
         return not left_over
 
-    def _detach_forwarding(self) -> None:
-        for other in self._forwarding:
-            other.shutdown()
+    def _detach_forwarding(self, timeout: float) -> None:
+        forwarding.shutdown(self._forwarding, timeout)
         self._forwarding.clear()
 
 
@@ -249,16 +237,20 @@ def configure(*, tracer_provider: TracerProvider | None = None, steps: Iterable[
         made.start()
 
 
-def configure_at_first_run() -> Runtime:
-    """Configure because a run begins: takes what can be used of wrong settings, leaves the global provider alone."""
+def configure_at_first_run(elsewhere: Collection[str] = ()) -> Runtime:
+    """Configure because a run begins: takes what can be used of wrong settings, leaves the global provider alone.
+
+    elsewhere: exporters that the application's provider has already, so that no span is sent twice.
+    """
     chosen, problems = settings.load_leniently()
-    for problem in problems:
+    chosen, unusable = exporter_names.with_usable_exporters(chosen, {*elsewhere} - {exporter_names.OWN_EXPORTER})
+    for problem in (*problems, *unusable):
         logger.error("%s; ire-otel goes on without it", problem)
     try:
         made = Runtime(chosen, (), None, may_set_global=False)
     except ConfigurationError as error:
         logger.error("%s; ire-otel goes on with its own exporter only", error)  # one line, no traceback
-        made = Runtime(settings.with_exporters(chosen, (OWN_EXPORTER,)), (), None, may_set_global=False)
+        made = Runtime(settings.with_exporters(chosen, (exporter_names.OWN_EXPORTER,)), (), None, may_set_global=False)
     made.start_soon()
     return made
 
@@ -305,97 +297,3 @@ os.register_at_fork(after_in_child=_after_fork)
 
 def _research_exporter(entry_point: EntryPoint, chosen: Settings, steps: Sequence[Step]) -> RecordExporter:
     return cast("RecordExporter", entry_point.load()(settings=chosen, steps=steps))
-
-
-def find_exporter(name: str, chosen: Settings) -> EntryPoint:
-    """Find an exporter by its OpenTelemetry name. Raises ConfigurationError with the nearest one."""
-    wanted = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}[chosen.otlp_protocol]
-    looked_up = wanted if name == "otlp" else name
-    known = {entry_point.name: entry_point for entry_point in entry_points(group=EXPORTER_GROUP)}
-    if looked_up in known:
-        return known[looked_up]
-    if name == "otlp":
-        raise ConfigurationError("exporter 'otlp' in exporters needs an extra: pip install 'ire-otel[otlp]'")
-    nearest = difflib.get_close_matches(name, [*known, "otlp", NO_EXPORTER], n=1)
-    remedy = f"did you mean {nearest[0]!r}?" if nearest else f"installed are {', '.join(sorted(known))}"
-    raise ConfigurationError(f"unknown exporter {name!r} in exporters: {remedy}")
-
-
-def _check_content(chosen: Settings) -> None:
-    """See that every exporter with a content policy may have one. Raises ConfigurationError with the nearest name."""
-    known = {"otlp", *chosen.exporters, *(entry_point.name for entry_point in entry_points(group=EXPORTER_GROUP))}
-    for name in chosen.content:
-        if name == OWN_EXPORTER:
-            remedy = "trace files and rows always hold everything; take this line out"
-        elif name in known:
-            continue
-        else:
-            nearest = difflib.get_close_matches(name, known - {OWN_EXPORTER, NO_EXPORTER}, n=1)
-            remedy = f"did you mean {nearest[0]!r}?" if nearest else "no such exporter is installed"
-        raise ConfigurationError(f"exporter {name!r} in content has no policy: {remedy}")
-
-
-class _OwnIds(RandomIdGenerator):
-    """Ids that no experiment makes come again: OpenTelemetry takes its own from `random`, which pipelines seed."""
-
-    def __init__(self) -> None:
-        self._random = random.Random()  # noqa: S311 # not SystemRandom, which would give up the interpreter's lock
-        os.register_at_fork(after_in_child=self._random.seed)
-
-    def generate_span_id(self) -> int:
-        """Give a span id."""
-        return self._random.getrandbits(64) or 1
-
-    def generate_trace_id(self) -> int:
-        """Give a trace id."""
-        return self._random.getrandbits(128) or 1
-
-
-_ids = _OwnIds()
-
-
-def _with_own_ids(tracer: Tracer) -> Tracer:
-    """Have runs and stages get ids of ours, unless the application's provider makes ids in a way of its own."""
-    if type(getattr(tracer, "id_generator", None)) is RandomIdGenerator:
-        cast("Any", tracer).id_generator = _ids
-    return tracer
-
-
-@functools.cache
-def _resource() -> Resource:
-    """Describe this process as OpenTelemetry does; once, for that starts threads, which one that exits refuses."""
-    return Resource.create()
-
-
-class _OwnProvider(TracerProvider):
-    """A provider of ours, which knows whether anybody else looks at its spans."""
-
-    watched = False
-
-    def add_span_processor(self, span_processor: SpanProcessor) -> None:
-        """Add a processor."""
-        self.watched = self.watched or not isinstance(span_processor, RunProcessor)
-        super().add_span_processor(span_processor)
-
-
-def _provider(given: TracerProvider | None, *, may_set_global: bool) -> tuple[TracerProvider, bool]:
-    """Choose the provider: (provider, whether it is private, so that foreign spans do not come by)."""
-    if given is not None:
-        return given, False
-    application = _application_provider()
-    if application is not None:
-        return application, False
-    current = otel.get_tracer_provider()
-    made = _OwnProvider(span_limits=UNLIMITED, resource=_resource(), id_generator=_ids, shutdown_on_exit=False)
-    if may_set_global and isinstance(current, otel.ProxyTracerProvider):
-        otel.set_tracer_provider(made)
-        return made, False
-    if not isinstance(current, otel.ProxyTracerProvider):
-        kind = type(current).__qualname__
-        warn_once("the tracer provider %s takes no span processors; runs are traced beside it", kind)
-    return made, True
-
-
-def _application_provider() -> TracerProvider | None:
-    current = otel.get_tracer_provider()
-    return cast("TracerProvider", current) if hasattr(current, "add_span_processor") else None

@@ -36,7 +36,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that can be configured, with its default."""
 
     exporters: tuple[str, ...] = ("ire",)
-    """Where runs go: `ire` (trace file and row), `otlp`, `console`, `none`, or any name that OpenTelemetry knows."""
+    """Where runs go: `ire` (trace file and row), `otlp`, `console`, `otlp-json-file`, `none`, or any name that
+    OpenTelemetry knows."""
     brain_dir: Path = Path("brain")
     """Folder of all projects, reports and trace files; relative to the working directory."""
     state_dir: Path = Path()
@@ -53,6 +54,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of single projects, by project name."""
     otlp_protocol: Literal["http/protobuf", "grpc"] = "http/protobuf"
     """How the `otlp` exporter talks; also OTEL_EXPORTER_OTLP_PROTOCOL. Its address is OTEL_EXPORTER_OTLP_ENDPOINT."""
+    otlp_json_file: Path = Path()
+    """File that the `otlp-json-file` exporter appends to; default `spans.jsonl` in brain_dir."""
     redact: bool = True
     """False: secrets are written and sent as they were recorded."""
     redact_patterns: dict[str, str] = {}
@@ -81,6 +84,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         set_once(self, "brain_dir", brain)
         chosen = brain / "_spool" if self.state_dir == Path() else self.state_dir
         set_once(self, "state_dir", chosen.expanduser().absolute())
+        appended = brain / "spans.jsonl" if self.otlp_json_file == Path() else self.otlp_json_file
+        set_once(self, "otlp_json_file", appended.expanduser().absolute())
         set_once(self, "database_url", self.database_url or f"sqlite:///{brain / 'traces.db'}")
 
     def enabled_for(self, project: str | None) -> bool:
@@ -157,6 +162,15 @@ def tracing_switched_off(environment: Mapping[str, str] | None = None) -> bool:
     """Tell whether OTEL_SDK_DISABLED turns OpenTelemetry, and so ire-otel, off."""
     variables = os.environ if environment is None else environment
     return variables.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
+
+
+def opentelemetry_exporters(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Give the exporters that OpenTelemetry's own set-up attaches to the provider it makes."""
+    variables = os.environ if environment is None else environment
+    if variables.get("OTEL_CONFIG_FILE"):
+        return ()  # the file says which, and it is OpenTelemetry's to read
+    names = [name.strip() for name in variables.get("OTEL_TRACES_EXPORTER", "").split(",")]
+    return tuple("otlp" if name.startswith("otlp_proto_") else name for name in names if name)
 
 
 def carried_context(environment: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -46,13 +46,14 @@ class ResearchExporter(SpanExporter):
         self._flags = FlagWatch(self._settings)
         self._buffer = TraceBuffer(self._settings.grace_period, self._settings.settle_after)
         self._lock = threading.Lock()
+        self._made_at = processor.attachments()
         self._timer: threading.Timer | None = None
 
     # -- as any span exporter -----------------------------------------------------------------------------------------
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Collect spans; a run is written when its span is in, plus a grace period for late children."""
-        if processor.in_charge():
+        if processor.in_charge(self._made_at):
             return SpanExportResult.SUCCESS  # RunProcessor has these runs, and more of them
         try:
             with self._lock:
@@ -197,5 +198,7 @@ def _link(document: TraceDocument, *, again: bool) -> None:
 def _with_notes(document: TraceDocument, notes: Sequence[str]) -> TraceDocument:
     if not notes:
         return document
-    metadata = msgspec.structs.replace(document.metadata, warnings=[*document.metadata.warnings, *notes])
+    known = document.metadata.warnings  # a document that came back from OTLP has said them already
+    warnings = [*known, *(note for note in notes if note not in known)]
+    metadata = msgspec.structs.replace(document.metadata, warnings=warnings)
     return msgspec.structs.replace(document, metadata=metadata)

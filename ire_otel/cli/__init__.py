@@ -16,6 +16,7 @@ from ire_otel.cli.recover import recover
 from ire_otel.cli.review import flag, review
 from ire_otel.cli.runs import runs
 from ire_otel.cli.show import show
+from ire_otel.cli.transfer import export, import_
 from ire_otel.errors import ConfigurationError, IreOtelError
 from ire_otel.settings import raises_errors
 
@@ -33,6 +34,8 @@ app.command()(flag)
 app.command()(review)
 app.command()(verify)
 app.command()(recover)
+app.command(name="import")(import_)
+app.command()(export)
 app.command()(doctor)
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(flags.app, name="flags")

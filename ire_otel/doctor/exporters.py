@@ -25,7 +25,7 @@ _PORTS: Final = {"http": 80, "https": 443}
 
 def check_exporters(setup: Setup) -> Iterator[Finding]:
     """Look for each exporter, load it, and knock at the collector of the OTLP ones."""
-    from ire_otel.runtime import NO_EXPORTER, OWN_EXPORTER, find_exporter
+    from ire_otel.exporter_names import NO_EXPORTER, OWN_EXPORTER, find_exporter
 
     chosen = setup.settings
     names = [name for name in chosen.exporters if name != NO_EXPORTER]
