@@ -179,3 +179,25 @@ def test_a_declarative_configuration_file_without_the_instrumentor(tmp_path: Pat
     instrumented(tmp_path, OTEL_CONFIG_FILE="otel.yaml", OTEL_PYTHON_DISABLED_INSTRUMENTATIONS="*")
     (made,) = documents()
     assert is_whole(made)
+
+
+def test_anybodys_exporter_is_found_by_its_name(tmp_path: Path) -> None:
+    """A package that registers a name under `opentelemetry_traces_exporter`, which IRE_OTEL_EXPORTERS gives."""
+    module = """
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+class Printing(SpanExporter):
+    def export(self, spans):
+        print(sorted(span.name for span in spans))
+        return SpanExportResult.SUCCESS
+"""
+    (tmp_path / "thirdparty.py").write_text(module, encoding="utf-8")
+    described = tmp_path / "thirdparty-1.0.dist-info"
+    described.mkdir()
+    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: thirdparty\nVersion: 1.0\n", encoding="utf-8")
+    entry = "[opentelemetry_traces_exporter]\nprinting = thirdparty:Printing\n"
+    (described / "entry_points.txt").write_text(entry, encoding="utf-8")
+    done = instrumented(
+        tmp_path, OTEL_TRACES_EXPORTER="none", IRE_OTEL_EXPORTERS="ire,printing", PYTHONPATH=str(tmp_path)
+    )
+    assert "['llm call', 'research_run', 'synthesis']" in done.stdout
+    assert is_whole(document())

@@ -1,6 +1,9 @@
 """The `otlp` exporter beside `ire`: what a peer receives over the wire makes the same document."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -36,3 +39,37 @@ def test_a_peer_receives_what_makes_the_same_document(sink: Sink, monkeypatch: p
     assert sorted(record.name for record in records) == ["collection", "collection #2", "research_run market_research"]
     received = assembly.encode(assembly.assemble(records, source="otlp"))
     assert received.replace(b'"source": "otlp"', b'"source": "runlog"') == assembly.encode(document())
+
+
+def test_the_same_by_grpc(tmp_path: Path) -> None:
+    """otlp_protocol = "grpc", against a real gRPC server."""
+    program = """
+import os
+from concurrent import futures
+import grpc
+from opentelemetry.proto.collector.trace.v1 import trace_service_pb2, trace_service_pb2_grpc
+import ire_otel
+
+names = []
+
+class Sink(trace_service_pb2_grpc.TraceServiceServicer):
+    def Export(self, request, context):
+        scopes = [scope for one in request.resource_spans for scope in one.scope_spans]
+        names.extend((span.name, len(span.events)) for scope in scopes for span in scope.spans)
+        return trace_service_pb2.ExportTraceServiceResponse()
+
+server = grpc.server(futures.ThreadPoolExecutor(2))
+trace_service_pb2_grpc.add_TraceServiceServicer_to_server(Sink(), server)
+os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+server.start()
+ire_otel.configure(exporters=["ire", "otlp"], otlp_protocol="grpc")
+with ire_otel.run(query="q"), ire_otel.stage("collection"):
+    for number in range(200):
+        ire_otel.decide("numbered", what=number, why="each")
+assert ire_otel.flush(30)
+server.stop(None)
+print(sorted(names))
+"""
+    ended = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "[('collection', 200), ('research_run', 0)]\n"

@@ -74,14 +74,14 @@ def import_(
 
 def export(
     trace_id: Annotated[str, typer.Argument(help="The run, as for `ire-otel show`.")] = LAST,
-    otlp: Annotated[bool, typer.Option("--otlp", help="As OTLP/JSON, one line (the default, and only form).")] = True,
+    otlp: Annotated[  # noqa: ARG001 # says what is given: the only form so far
+        bool, typer.Option("--otlp", help="As OTLP/JSON, in one line: the default.")
+    ] = True,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Append to this file instead.")] = None,
 ) -> None:
     """Give the spans of a run, made from its trace file, as OTLP/JSON."""
     from ire_otel_exporters import json_file, otlp_json
 
-    if not otlp:
-        raise typer.BadParameter("there is no other form", param_hint="'--otlp'")
     document = brain_files.document(trace_file(trace_id, settings.load()))
     line = otlp_json.line(spans_of(document))
     if output is None:
