@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
+from ire_otel.errors import IreOtelError
+
 logger = logging.getLogger("ire_otel")
 
 Chore = Callable[[], float | None]
@@ -38,6 +40,9 @@ class Chores:
         for chore in [chore for chore, due in self._due.items() if due <= time.monotonic()]:
             try:
                 again = chore()
+            except IreOtelError as error:
+                logger.error("%s; it is tried again", error)  # noqa: TRY400 # the error says it all
+                again = _AFTER_FAILURE
             except Exception:
                 # Tracing must never break the run it watches, nor one chore the others.
                 logger.exception("ire-otel failed in the background; it is tried again")

@@ -79,15 +79,17 @@ class Journal:
         return True
 
     def _next_slot(self) -> bool:
+        said = self._arenas.exhausted
         try:
             slot = self._arenas.take()
         except OSError as error:
             self.broken = True
-            logger.error(  # noqa: TRY400 # the cause is the system's, in one line
-                "the journal cannot grow (%s); until its disk has room again, runs are safe from errors, but not from "
-                "the death of the process",
-                error.strerror,
-            )
+            if not said:
+                logger.error(  # noqa: TRY400 # the cause is the system's, in one line
+                    "the journal cannot grow (%s); until its disk has room again, runs are safe from errors, but not "
+                    "from the death of the process",
+                    error.strerror,
+                )
             return False
         header = slot_header(self._key, len(self._slots))
         slot.map[slot.start : slot.start + len(header)] = header

@@ -1,9 +1,11 @@
 """What a brain folder holds after the fault, held against what processes had said before it."""
 
+import functools
 import os
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import closing
@@ -36,7 +38,7 @@ class Brain:
     def make_database(self) -> None:
         """Make the database beforehand, so that the fault hits something else."""
         self.settings.brain_dir.mkdir(parents=True, exist_ok=True)
-        upgrade(database(self.settings.database_url))
+        (self.settings.brain_dir / "traces.db").write_bytes(_empty_database())
 
     def recover(self) -> "subprocess.CompletedProcess[str]":
         """Run `ire-otel recover` as people do."""
@@ -75,6 +77,14 @@ class Brain:
     def differences(self) -> list[str]:
         """Give what `ire-otel verify` names."""
         return [difference.line for difference in verify(self.settings)]
+
+
+@functools.cache
+def _empty_database() -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "traces.db"
+        upgrade(database(f"sqlite:///{file}"))
+        return file.read_bytes()
 
 
 class Count(msgspec.Struct, kw_only=True):

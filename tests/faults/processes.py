@@ -18,8 +18,18 @@ WAIT: Final = 60.0
 _CHUNK: Final = 1 << 16
 _forks = multiprocessing.get_context("forkserver")
 _forks.set_forkserver_preload(
-    ["tests.faults.pipelines", "ire_otel.cli.recover", "ire_otel_exporters.research", "alembic.command"]
+    [
+        "tests.faults.pipelines",
+        "ire_otel.cli.recover",
+        "ire_otel_exporters.research",
+        "alembic.command",
+        "encodings.ascii",
+        "pydantic.main",
+        "pydantic.type_adapter",
+        "typer._adapters",
+    ]
 )
+"""All that a worker or a recovery would import: the faults are to hit its own work, and forks are quick."""
 
 
 class Said(msgspec.Struct, kw_only=True):

@@ -129,6 +129,8 @@ def check(brain: Brain, process: Process, *, kept_temporary: bool) -> int:
     documents = brain.documents()
     said = said_by([process])
     assert set(documents) == set(said), f"{brain.folder}: {recovering.log()}"
+    if not said:
+        return 0  # the worker was killed before the run began
     held_against(said, documents)
     for trace_id, one in said.items():
         assert documents[trace_id].run.status == ("complete" if one.ended else "incomplete")
