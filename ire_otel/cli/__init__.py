@@ -15,6 +15,7 @@ from ire_otel.cli.files import verify
 from ire_otel.cli.recover import recover
 from ire_otel.cli.review import flag, review
 from ire_otel.cli.runs import runs
+from ire_otel.cli.serve import serve
 from ire_otel.cli.show import show
 from ire_otel.errors import ConfigurationError, IreOtelError
 from ire_otel.settings import raises_errors
@@ -33,6 +34,7 @@ app.command()(flag)
 app.command()(review)
 app.command()(verify)
 app.command()(recover)
+app.command()(serve)
 app.command()(doctor)
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(flags.app, name="flags")
