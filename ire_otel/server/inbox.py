@@ -101,6 +101,7 @@ class Inbox:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             os.close(self._handle)
+            self._handle = -1
             reason = "is in use by another `ire-otel serve`; stop that, or name another state_dir"
             raise InboxError(f"{self._folder} {reason}") from error
         told: dict[str, tuple[bool, float]] = {}
