@@ -33,7 +33,7 @@ LAST_RETRY: Final = 300.0
 LOOK: Final = 1.0
 """Most seconds between two looks at the clock."""
 ROOT_AWAITED: Final = 7 * 24 * 3600.0
-"""Seconds for which an incomplete run waits to be repaired by its own span."""
+"""Seconds for which an incomplete run waits to be repaired by its own span, where the inbox has room."""
 FORGET_FROM: Final = 0.5
 """Share of the inbox's limit from which written runs are forgotten before `settle_after`."""
 
@@ -61,12 +61,11 @@ class _Read(msgspec.Struct):
 class Assembler:
     """Writes the runs of the traces that arrive. A thread of its own; `arrived` may be called by any."""
 
-    def __init__(self, chosen: Settings, exporter: Exporter, limit: int, *, wait_for_root: float | None = None) -> None:
+    def __init__(self, chosen: Settings, exporter: Exporter, limit: int) -> None:
         """limit: bytes that the inbox may hold."""
         self._settings = chosen
         self._exporter = exporter
         self._limit = limit
-        self._wait_for_root = chosen.incomplete_after if wait_for_root is None else wait_for_root
         # By the wall clock, so that a restart changes no deadline.
         self._schedule = TraceSchedule(chosen.grace_period, chosen.settle_after, time.time)
         self._seen: dict[str, int] = {}
@@ -132,13 +131,16 @@ class Assembler:
     def _look(self) -> None:
         """See to traces whose root does not come, and to those that are done with."""
         with self._wake:
-            silent = [key for key in self._schedule.silent(self._wait_for_root) if key not in self._incomplete]
+            silent = [
+                key for key in self._schedule.silent(self._settings.incomplete_after) if key not in self._incomplete
+            ]
         if not self._stopping:
             self._write(silent, everything=True)
         crowded = self.inbox.held > FORGET_FROM * self._limit
         with self._wake:
             done = self._schedule.settled(0.0 if crowded else None)
-            done += [key for key, since in self._incomplete.items() if time.time() - since > ROOT_AWAITED]
+            before = time.time() - (0.0 if crowded else ROOT_AWAITED)
+            done += [key for key, since in self._incomplete.items() if since <= before]
         for trace_id in done:
             if crowded and self.inbox.held <= FORGET_FROM * self._limit:
                 break

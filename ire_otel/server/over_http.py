@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Final
 
 from google.protobuf.json_format import MessageToJson
@@ -18,6 +19,8 @@ from ire_otel.server.refusals import RETRY_AFTER, RefusedError, TooLargeError, T
 
 BODY_TIMEOUT: Final = 30.0
 """Seconds within which a body has to come."""
+DRAINED: Final = 8
+"""How many times the largest body is read of one that is refused."""
 _FORMS: Final[dict[str, Form]] = {"application/x-protobuf": "protobuf", "application/json": "json"}
 _TYPES: Final = {form: content_type for content_type, form in _FORMS.items()}
 _ENCODINGS: Final = {"": False, "identity": False, "gzip": True, "deflate": True}
@@ -32,6 +35,7 @@ def application(receiver: Receiver) -> Starlette:
             receiver.authenticate(request.headers.get("authorization"))
             return _response(await _taken(receiver, request, form), form)
         except RefusedError as refusal:
+            await _read_off(request, DRAINED * receiver.limits.body)
             return _refused(refusal, form)
         except ClientDisconnect:
             return Response(status_code=400)  # nobody reads it
@@ -80,6 +84,17 @@ async def _body(request: Request, held: Holding, limit: int) -> bytes:
     except TimeoutError as error:
         raise TooSlowError(f"the body did not come within {BODY_TIMEOUT:.0f} s; try again") from error
     return b"".join(chunks)
+
+
+async def _read_off(request: Request, most: int) -> None:
+    """Read what is left of a body that is refused, or its sender sees a broken connection instead of the answer."""
+    # Starlette raises RuntimeError where the whole body was read before.
+    with suppress(TimeoutError, ClientDisconnect, RuntimeError):
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                most -= len(chunk)
+                if most < 0:
+                    return
 
 
 def _media_type(request: Request) -> str:
