@@ -12,7 +12,13 @@ LATE: Final = ".late.jsonl"
 _SAFE: Final = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _MARKED: Final = re.compile(r".*-[0-9a-f]{8}")
 _RESERVED: Final = frozenset({UNNAMED, "con", "prn", "aux", "nul"})
+_RUN_ID: Final = re.compile(r"trc_\d{8}_[0-9a-f]{16}", re.ASCII)
 _UNSAFE_RUN: Final = re.compile(r"[^\w.-]+")
+
+
+def is_run_id(text: str) -> bool:
+    """Tell whether this is a run's id as ire-otel makes them. One from outside must be, before it becomes a path."""
+    return _RUN_ID.fullmatch(text) is not None
 
 
 def project_folder(project: str | None) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 import operator
 import os
-import re
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -24,7 +23,7 @@ from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
 from ire_otel.journal.reading import FoundLog, JournalFolder, Summary, cut_off_unused
 from ire_otel.journal.rewriting import rewrite
-from ire_otel.locations import LATE
+from ire_otel.locations import LATE, is_run_id
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.settings import Settings
 
@@ -108,7 +107,6 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
         return time.time() - max(times, default=0) / 1e9
 
 
-_RUN_ID: Final = re.compile(r"trc_\d{8}_[0-9a-f]{16}")
 _TIMED: Final = (runlog.Start, runlog.Event, runlog.End)
 
 
@@ -249,7 +247,7 @@ class Recovery:
         return True
 
     def _trace_file(self, run_id: str) -> Path | None:
-        if not _RUN_ID.fullmatch(run_id):
+        if not is_run_id(run_id):
             return None  # it came from outside, and is going to be a path
         return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
 

@@ -74,6 +74,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds for which late spans of a finished run are still merged into its document."""
     grace_period: float = 2.0
     """Seconds that ResearchExporter, where it works without RunProcessor, waits for late children of a finished run."""
+    incomplete_after: float = 3600.0
+    """Seconds without a span after which `ire-otel serve` writes a run whose own span has not come as `incomplete`."""
     raise_errors: bool = False
     """True: errors inside ire-otel are raised instead of logged (IRE_OTEL_RAISE=1; for tests of ire-otel itself)."""
 
@@ -185,6 +187,25 @@ def opentelemetry_variables(environment: Mapping[str, str] | None = None) -> dic
     return {name: value for name, value in variables.items() if name.startswith("OTEL_")}
 
 
+def serve_token(file: Path | None = None, *, environment: Mapping[str, str] | None = None) -> str | None:
+    """Give the bearer token of `ire-otel serve`: what `file` holds, else IRE_OTEL_SERVE_TOKEN; None without either.
+
+    It is no setting, so that nothing that shows settings can show it. Raises ConfigurationError where a file is given
+    and holds none.
+    """
+    variables = os.environ if environment is None else environment
+    if file is None:
+        return variables.get(_SERVE_TOKEN, "").strip() or None
+    try:
+        token = file.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = getattr(error, "strerror", None) or "it holds more than ASCII"
+        raise ConfigurationError(f"token file {file} cannot be read: {reason}; name a file with the token") from error
+    if not token:
+        raise ConfigurationError(f"token file {file} is empty; write the token into it")
+    return token
+
+
 def raises_errors() -> bool:
     """Tell whether IRE_OTEL_RAISE asks for internal errors to be raised; needed before settings could be read."""
     return os.environ.get("IRE_OTEL_RAISE", "") in {"1", "true"}
@@ -214,7 +235,7 @@ def _from_environment(variables: Mapping[str, str]) -> dict[str, Any]:
     if protocol:
         given["otlp_protocol"] = protocol
     for variable, text in variables.items():
-        if variable.startswith(ENVIRONMENT_PREFIX) and text:
+        if variable.startswith(ENVIRONMENT_PREFIX) and text and variable != _SERVE_TOKEN:
             key = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
             key = "raise_errors" if key == "raise" else key
             given[key] = [name.strip() for name in text.split(",") if name.strip()] if key in _LISTS else text
@@ -276,4 +297,5 @@ def _path(kind: type, value: Any) -> Any:
 _TYPES: Final[dict[str, Any]] = {field.name: field.type for field in msgspec.structs.fields(Settings)}
 _CARRIED: Final = ("traceparent", "tracestate", "baggage")
 _LISTS: Final = ("exporters", "flag_policies")
+_SERVE_TOKEN: Final = f"{ENVIRONMENT_PREFIX}SERVE_TOKEN"
 _KIND_NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")

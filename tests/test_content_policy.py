@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from opentelemetry.sdk.trace import TracerProvider
 
@@ -112,6 +113,7 @@ json_values = st.recursive(
 )
 
 
+@hypothesis_settings(deadline=None)
 @given(json_values)
 def test_a_preview_of_json_is_json_of_the_same_kind(value: Any) -> None:
     """And shorter than twice what is said, but for its brackets."""

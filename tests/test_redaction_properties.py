@@ -4,7 +4,7 @@ import json
 import re
 from typing import Any
 
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from ire_otel.redaction import Redactor, _marked
@@ -32,6 +32,7 @@ def as_json(text: str, depth: int) -> str:
     return text
 
 
+@settings(deadline=None)
 @given(mixes, st.integers(0, 3), st.integers(0, 4000))
 def test_the_fast_way_finds_what_the_plain_one_finds(text: str, depth: int, length: int) -> None:
     """RE2 and one alternation of `re` agree, also where the text is cut."""
@@ -39,6 +40,7 @@ def test_the_fast_way_finds_what_the_plain_one_finds(text: str, depth: int, leng
     assert redacted(cut) == PLAIN.sub(_marked, PLAIN.sub(_marked, cut))
 
 
+@settings(deadline=None)
 @given(mixes, st.sampled_from([planted.secret for planted in TOKENS]), mixes, st.integers(0, 3))
 def test_a_secret_never_stays(before: str, secret: str, after: str, depth: int) -> None:
     """Whatever stands round it, as long as it begins where a word may."""
@@ -68,6 +70,7 @@ def pairs(given: list[tuple[str, Any]]) -> dict[Any, Any]:
     return dict(enumerate(item for _, item in given))
 
 
+@settings(deadline=None)
 @given(json_values, st.booleans(), st.booleans())
 def test_json_stays_json(value: Any, ascii_only: bool, nested: bool) -> None:  # noqa: FBT001 # hypothesis gives them
     """Of the same shape; also with blanks, with escapes, and inside a string of JSON."""
@@ -77,6 +80,7 @@ def test_json_stays_json(value: Any, ascii_only: bool, nested: bool) -> None:  #
     assert shape(before) == shape(after)
 
 
+@settings(deadline=None)
 @given(mixes, st.integers(0, 2))
 def test_once_is_enough(text: str, depth: int) -> None:
     """What was redacted before it was sent may be redacted again where it arrives."""

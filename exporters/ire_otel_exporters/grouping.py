@@ -1,7 +1,7 @@
 """Spans to runs: which span belongs to which run, and when a run that arrives in pieces is complete."""
 
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -21,13 +21,91 @@ def split_by_run(records: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
     return runs
 
 
-class _Trace(msgspec.Struct):
-    """What has arrived of one OpenTelemetry trace."""
+def finished(runs: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
+    """Give those of the runs whose own span is there and has ended."""
+    return {
+        run_id
+        for run_id, records in runs.items()
+        if any(is_run_span(record) and record.end_ns is not None for record in records)
+    }
 
-    records: list[SpanRecord]
+
+class _Trace(msgspec.Struct):
+    """What is known of one OpenTelemetry trace."""
+
     changed: float
+    run_ended: bool = False
     due: float | None = None
-    """When its runs are to be written; None while no run has ended in it."""
+    """When its runs are to be written; None while no run has ended in it, and once they are."""
+    whole: bool = False
+    """Whether all that it holds is written."""
+
+
+class TraceSchedule:
+    """Says of OpenTelemetry traces that arrive in pieces when their runs are due, and when they may be forgotten.
+
+    Not thread-safe.
+    """
+
+    def __init__(self, grace_period: float, settle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Both in seconds: from the end of a run to its document, and from there until its trace is forgotten."""
+        self._grace_period = grace_period
+        self._settle_after = settle_after
+        self._clock = clock
+        self._traces: dict[str, _Trace] = {}
+
+    def __len__(self) -> int:
+        return len(self._traces)
+
+    def arrived(self, trace_id: str, *, run_ended: bool, at: float | None = None) -> None:
+        """Learn that spans have come. run_ended: a run's own is among them; at: when, by the clock; None is now."""
+        trace = self._traces.setdefault(trace_id, _Trace(0.0))
+        trace.changed = self._clock() if at is None else at
+        trace.run_ended = trace.run_ended or run_ended
+        trace.whole = False
+        if trace.run_ended and trace.due is None:
+            trace.due = trace.changed + self._grace_period
+
+    def due(self, *, everything: bool = False) -> list[str]:
+        """Give the traces whose runs are due; `everything`: those in their grace period, too."""
+        now = self._clock()
+        return [
+            key for key, trace in self._traces.items() if trace.due is not None and (everything or trace.due <= now)
+        ]
+
+    def silent(self, seconds: float) -> list[str]:
+        """Give the traces that have runs without an end, and of which nothing has come for so long."""
+        before = self._clock() - seconds
+        return [
+            key
+            for key, trace in self._traces.items()
+            if trace.due is None and not trace.whole and trace.changed <= before
+        ]
+
+    def written(self, trace_id: str, *, whole: bool) -> None:
+        """Learn that the runs of a trace are written: all of them (`whole`), or those that have ended."""
+        trace = self._traces[trace_id]
+        trace.due, trace.whole = None, whole
+
+    def again(self, trace_ids: Iterable[str], after: float) -> None:
+        """Make traces due once more, in `after` seconds: they could not be written."""
+        for trace_id in self._traces.keys() & set(trace_ids):
+            self._traces[trace_id].due = self._clock() + after
+
+    def settled(self, after: float | None = None) -> list[str]:
+        """Give the traces that are written and have not changed for `after` seconds (else `settle_after`)."""
+        before = self._clock() - (self._settle_after if after is None else after)
+        waiting = [(trace.changed, key) for key, trace in self._traces.items() if trace.whole and trace.due is None]
+        return [key for changed, key in sorted(waiting) if changed < before]
+
+    def forget(self, trace_id: str) -> None:
+        """Know nothing of a trace any more."""
+        self._traces.pop(trace_id, None)
+
+    def next_due(self) -> float | None:
+        """Give the seconds until the next trace is due; None if none is waiting."""
+        waiting = [trace.due for trace in self._traces.values() if trace.due is not None]
+        return max(0.0, min(waiting) - self._clock()) if waiting else None
 
 
 class TraceBuffer:
@@ -37,44 +115,35 @@ class TraceBuffer:
     """
 
     def __init__(self, grace_period: float, settle_after: float, clock: Callable[[], float] = time.monotonic) -> None:
-        """Both in seconds: from the end of a run to its document, and from there until its spans are forgotten."""
-        self._grace_period = grace_period
+        """As for TraceSchedule."""
         self._settle_after = settle_after
-        self._clock = clock
-        self._traces: dict[str, _Trace] = {}
+        self._schedule = TraceSchedule(grace_period, settle_after, clock)
+        self._traces: dict[str, list[SpanRecord]] = {}
 
     def add(self, records: Iterable[SpanRecord]) -> None:
         """Take spans as they arrive, in any order."""
-        now = self._clock()
         for record in records:
-            trace = self._traces.setdefault(record.trace_id, _Trace([], now))
-            trace.records.append(record)
-            trace.changed = now
-        for trace in self._traces.values():
-            if trace.changed == now and trace.due is None and any(map(is_run_span, trace.records)):
-                trace.due = now + self._grace_period
+            self._traces.setdefault(record.trace_id, []).append(record)
+            self._schedule.arrived(record.trace_id, run_ended=is_run_span(record))
 
     def due(self, *, everything: bool = False) -> list[SpanRecord]:
         """Give the records of every trace whose runs are due; `everything`: of all traces, ended runs or not.
 
         They are kept for late spans, which make their trace due again, and forgotten after `settle_after`.
         """
-        now = self._clock()
-        ready: list[SpanRecord] = []
-        for trace_id, trace in list(self._traces.items()):
-            if everything or (trace.due is not None and trace.due <= now):
-                ready += trace.records
-                trace.due = None
-            if trace.due is None and trace.changed < now - self._settle_after:
-                del self._traces[trace_id]
-        return ready
+        ready = list(self._traces) if everything else self._schedule.due()
+        records = [record for trace_id in ready for record in self._traces[trace_id]]
+        for trace_id in ready:
+            self._schedule.written(trace_id, whole=True)
+        for trace_id in (*self._schedule.settled(), *self._schedule.silent(self._settle_after)):
+            self._schedule.forget(trace_id)
+            del self._traces[trace_id]
+        return records
 
     def again(self, records: Iterable[SpanRecord], after: float) -> None:
         """Make traces due once more, in `after` seconds: they could not be written."""
-        for trace_id in {record.trace_id for record in records} & self._traces.keys():
-            self._traces[trace_id].due = self._clock() + after
+        self._schedule.again({record.trace_id for record in records}, after)
 
     def next_due(self) -> float | None:
         """Give the seconds until the next trace is due; None if none is waiting."""
-        waiting = [trace.due for trace in self._traces.values() if trace.due is not None]
-        return max(0.0, min(waiting) - self._clock()) if waiting else None
+        return self._schedule.next_due()

@@ -4,7 +4,8 @@ import base64
 import binascii
 import json
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, Final, cast
 
 from google.protobuf.json_format import ParseDict
@@ -35,7 +36,7 @@ def from_otlp(request: ExportTraceServiceRequest) -> list[SpanRecord]:
         resource = _attributes(resource_spans.resource.attributes)
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
-                if any(span.trace_id) and any(span.span_id):
+                if _is_id(span.trace_id, _TRACE_ID_BYTES) and _is_id(span.span_id, _SPAN_ID_BYTES):
                     records.append(_record(span, scope_spans.scope, resource))
                 else:
                     nameless += 1
@@ -50,12 +51,21 @@ def from_otlp_json(body: bytes | Mapping[str, Any]) -> list[SpanRecord]:
     Takes what is met in practice besides the standard: base64 or short ids, names of enum values, numbers for times,
     and the outer keys `result`, `batches` and `instrumentationLibrarySpans`. Raises ValueError for what is no OTLP.
     """
+    return from_otlp(parse_json(body))
+
+
+def parse_json(body: bytes | Mapping[str, Any], *, without_bad_ids: bool = False) -> ExportTraceServiceRequest:
+    """Give an OTLP/JSON request as protobuf has it; takes and raises what `from_otlp_json` does.
+
+    without_bad_ids: an id that cannot be read is left out, instead of being an error.
+    """
     try:
         content = body if isinstance(body, Mapping) else json.loads(body)
         # Through JSON once more, so that nothing of the caller's is changed and no lone surrogate reaches protobuf.
         copied = json.loads(values.well_formed(json.dumps(content, ensure_ascii=False)))
-        request = {"resourceSpans": [_with_byte_ids(entry) for entry in _resource_spans(copied)]}
-        return from_otlp(ParseDict(request, ExportTraceServiceRequest(), ignore_unknown_fields=True))
+        rewrite = _rewrite_readable_id if without_bad_ids else _rewrite_id
+        request = {"resourceSpans": [_with_byte_ids(entry, rewrite) for entry in _resource_spans(copied)]}
+        return ParseDict(request, ExportTraceServiceRequest(), ignore_unknown_fields=True)
     except (JsonFormatError, ValueError, TypeError, AttributeError, RecursionError) as error:
         # Where an object is expected and something else stands, that shows as TypeError or AttributeError.
         raise ValueError(f"not an OTLP/JSON trace request: {error}; send resourceSpans as OTLP defines them") from error
@@ -113,6 +123,10 @@ def _link(link: Span.Link) -> LinkRecord:
     )
 
 
+def _is_id(identifier: bytes, size: int) -> bool:
+    return len(identifier) <= size and any(identifier)
+
+
 def _hex(identifier: bytes, size: int) -> str:
     return identifier.rjust(size, b"\0").hex()
 
@@ -139,16 +153,16 @@ def _resource_spans(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         yield from inner.get(name) or ()
 
 
-def _with_byte_ids(resource_spans: dict[str, Any]) -> dict[str, Any]:
+def _with_byte_ids(resource_spans: dict[str, Any], rewrite: Callable[..., None]) -> dict[str, Any]:
     """Rewrite ids as the base64 that protobuf's JSON wants, in place; OTLP/JSON writes them in hex."""
     scopes = _first(resource_spans, "scopeSpans", "scope_spans", "instrumentationLibrarySpans") or []
     for scope in scopes:
         scope["scope"] = _first(scope, "scope", "instrumentationLibrary") or {}
         for span in scope.get("spans") or ():
             for identified in (span, *(span.get("links") or ())):
-                _rewrite_id(identified, _TRACE_ID_BYTES, "traceId", "trace_id")
-                _rewrite_id(identified, _SPAN_ID_BYTES, "spanId", "span_id")
-            _rewrite_id(span, _SPAN_ID_BYTES, "parentSpanId", "parent_span_id")
+                rewrite(identified, _TRACE_ID_BYTES, "traceId", "trace_id")
+                rewrite(identified, _SPAN_ID_BYTES, "spanId", "span_id")
+            rewrite(span, _SPAN_ID_BYTES, "parentSpanId", "parent_span_id")
     return {"resource": resource_spans.get("resource") or {}, "scopeSpans": scopes}
 
 
@@ -158,6 +172,11 @@ def _rewrite_id(holder: dict[str, Any], size: int, *names: str) -> None:
         holder.pop(name, None)
     if identifier:
         holder[names[0]] = base64.b64encode(_id_bytes(cast("str", identifier), size)).decode()
+
+
+def _rewrite_readable_id(holder: dict[str, Any], size: int, *names: str) -> None:
+    with suppress(ValueError, TypeError, AttributeError):
+        _rewrite_id(holder, size, *names)
 
 
 def _id_bytes(identifier: str, size: int) -> bytes:

@@ -15,6 +15,7 @@ from ire_otel.cli.files import verify
 from ire_otel.cli.recover import recover
 from ire_otel.cli.review import flag, review
 from ire_otel.cli.runs import runs
+from ire_otel.cli.serve import serve
 from ire_otel.cli.show import show
 from ire_otel.cli.transfer import export, import_
 from ire_otel.errors import ConfigurationError, IreOtelError
@@ -36,6 +37,7 @@ app.command()(verify)
 app.command()(recover)
 app.command(name="import")(import_)
 app.command()(export)
+app.command()(serve)
 app.command()(doctor)
 app.add_typer(calibrate.app, name="calibrate")
 app.add_typer(flags.app, name="flags")

@@ -1,0 +1,241 @@
+"""From the inbox to files and rows: on one thread, each run when it has ended, again when late spans come."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final, Protocol
+
+import msgspec
+
+from ire_otel import reader
+from ire_otel.errors import TraceFileError
+from ire_otel.locations import LATE
+from ire_otel.records import ExportOutcome, SpanRecord
+from ire_otel.runlog import Foreign
+from ire_otel.server.inbox import Inbox
+from ire_otel.settings import Settings
+from ire_otel_exporters.grouping import TraceSchedule, finished, split_by_run
+
+logger = logging.getLogger("ire_otel")
+
+BATCH: Final = 32
+"""Most traces that are written at once: their rows share a transaction."""
+BATCH_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of stored spans from which no further trace is taken into a batch."""
+FIRST_RETRY: Final = 1.0
+"""Seconds after which a trace that could not be written is tried again; doubled each time, up to LAST_RETRY."""
+LAST_RETRY: Final = 300.0
+LOOK: Final = 1.0
+"""Most seconds between two looks at the clock."""
+ROOT_AWAITED: Final = 7 * 24 * 3600.0
+"""Seconds for which an incomplete run waits to be repaired by its own span, where the inbox has room."""
+FORGET_FROM: Final = 0.5
+"""Share of the inbox's limit from which written runs are forgotten before `settle_after`."""
+
+
+class Exporter(Protocol):
+    """What runs are handed to."""
+
+    def export_records(self, records: Sequence[SpanRecord], source: str = "runlog") -> list[ExportOutcome]:
+        """Write every run that `records` hold."""
+        ...
+
+    def retry(self, *, now: bool = False) -> float | None:
+        """Write rows that wait."""
+        ...
+
+
+class _Read(msgspec.Struct):
+    """One trace, as it is about to be written."""
+
+    runs: dict[str, list[SpanRecord]]
+    ended: set[str]
+    seen: int
+
+
+class Assembler:
+    """Writes the runs of the traces that arrive. A thread of its own; `arrived` may be called by any."""
+
+    def __init__(self, chosen: Settings, exporter: Exporter, limit: int) -> None:
+        """limit: bytes that the inbox may hold."""
+        self._settings = chosen
+        self._exporter = exporter
+        self._limit = limit
+        # By the wall clock, so that a restart changes no deadline.
+        self._schedule = TraceSchedule(chosen.grace_period, chosen.settle_after, time.time)
+        self._seen: dict[str, int] = {}
+        self._incomplete: dict[str, float] = {}
+        self._retries: dict[str, float] = {}
+        self._wake = threading.Condition()
+        self._stopping = False
+        self._thread = threading.Thread(target=self._run, name="ire-otel assembler", daemon=True)
+        self.inbox = Inbox(chosen.state_dir, self.arrived, segment=max(64 * 1024, min(16 * 1024 * 1024, limit // 8)))
+
+    def start(self) -> None:
+        """Take what an earlier process left in the inbox, and begin. Raises InboxError, OSError."""
+        self.inbox.open()
+        self._thread.start()
+
+    def arrived(self, trace_id: str, run_ended: bool, at: float) -> None:  # noqa: FBT001 # as the inbox calls it
+        """Learn of stored spans."""
+        with self._wake:
+            self._schedule.arrived(trace_id, run_ended=run_ended, at=at)
+            self._incomplete.pop(trace_id, None)
+            if run_ended:
+                self._wake.notify()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is at work."""
+        return self._thread.is_alive()
+
+    def stop(self, timeout: float) -> None:
+        """Write the runs that have ended, for at most `timeout` seconds, and stop; the rest stays in the inbox."""
+        with self._wake:
+            self._stopping = True
+            self._wake.notify()
+        if self._thread.is_alive():
+            self._thread.join(timeout)
+        self.inbox.close()
+
+    # -- on its thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        looked = 0.0
+        while True:
+            with self._wake:
+                wait = self._schedule.next_due()
+                if not self._stopping and (wait is None or wait > 0):
+                    self._wake.wait(min(LOOK, LOOK if wait is None else wait))
+                stopping = self._stopping
+                due = self._schedule.due(everything=stopping)
+            try:
+                self._write(due, everything=False)
+                if time.monotonic() - looked >= LOOK or stopping:
+                    looked = time.monotonic()
+                    self._look()
+                    self._exporter.retry()
+            except Exception:
+                # The receiver goes on; what could not be written is in the inbox, and due again.
+                logger.exception("%d traces could not be assembled; they are tried again", len(due))
+                with self._wake:
+                    self._again(due)
+            if stopping:
+                return
+
+    def _look(self) -> None:
+        """See to traces whose root does not come, and to those that are done with."""
+        with self._wake:
+            silent = [
+                key for key in self._schedule.silent(self._settings.incomplete_after) if key not in self._incomplete
+            ]
+        if not self._stopping:
+            self._write(silent, everything=True)
+        crowded = self.inbox.held > FORGET_FROM * self._limit
+        with self._wake:
+            done = self._schedule.settled(0.0 if crowded else None)
+            before = time.time() - (0.0 if crowded else ROOT_AWAITED)
+            done += [key for key, since in self._incomplete.items() if since <= before]
+        for trace_id in done:
+            if crowded and self.inbox.held <= FORGET_FROM * self._limit:
+                break
+            self._forget(trace_id)
+        self.inbox.clean()
+
+    def _forget(self, trace_id: str) -> None:
+        with self._wake:
+            if self.inbox.forget(trace_id, self._seen.get(trace_id, 0)):
+                self._schedule.forget(trace_id)
+                for known in (self._seen, self._incomplete, self._retries):
+                    known.pop(trace_id, None)
+
+    def _write(self, trace_ids: Sequence[str], *, everything: bool) -> None:
+        """Write runs of these traces: those that have ended, or `everything`."""
+        batch: list[str] = []
+        size = 0
+        for trace_id in trace_ids:
+            batch.append(trace_id)
+            size += self.inbox.size(trace_id)
+            if len(batch) == BATCH or size >= BATCH_BYTES:
+                self._write_batch(batch, everything=everything)
+                batch, size = [], 0
+        if batch:
+            self._write_batch(batch, everything=everything)
+
+    def _write_batch(self, trace_ids: Sequence[str], *, everything: bool) -> None:
+        read = {}
+        for trace_id in trace_ids:
+            records, seen = self.inbox.read(trace_id)
+            runs = split_by_run(records)
+            read[trace_id] = _Read(runs, finished(runs), seen)
+        chosen: dict[str, list[SpanRecord]] = {}
+        late: dict[str, list[SpanRecord]] = {}
+        for one in read.values():
+            for run_id in sorted(one.runs if everything else one.ended):
+                place = late if run_id not in one.ended and self._is_settled(run_id) else chosen
+                place.setdefault(run_id, []).extend(one.runs[run_id])
+        outcomes = self._exporter.export_records([record for run in chosen.values() for record in run], source="otlp")
+        unsettled = {outcome.trace_id for outcome in outcomes if not outcome.settled} | self._set_beside(late)
+        for trace_id, one in read.items():
+            self._note(trace_id, one, failed=not unsettled.isdisjoint(one.runs), everything=everything)
+
+    def _note(self, trace_id: str, one: _Read, *, failed: bool, everything: bool) -> None:
+        """Say to the schedule what became of a trace, unless more of it has come meanwhile."""
+        with self._wake:
+            self._seen[trace_id] = one.seen
+            if failed:
+                self._again([trace_id])
+                return
+            self._retries.pop(trace_id, None)
+            if self.inbox.count(trace_id) != one.seen:
+                return  # the new spans made it due once more
+            # A trace without a run is of no use to anybody once nothing has come for long.
+            whole = len(one.ended) == len(one.runs) and (bool(one.runs) or everything)
+            self._schedule.written(trace_id, whole=whole)
+            if everything and not whole:
+                self._incomplete[trace_id] = time.time()
+
+    def _again(self, trace_ids: Sequence[str]) -> None:
+        for trace_id in trace_ids:
+            delay = min(2 * self._retries.get(trace_id, FIRST_RETRY / 2), LAST_RETRY)
+            self._retries[trace_id] = delay
+            self._schedule.again([trace_id], delay)
+
+    def _is_settled(self, run_id: str) -> bool:
+        """Tell whether a document stands that was made with the run's own span."""
+        file = self._trace_file(run_id)
+        try:
+            return file is not None and reader.decode(file.read_bytes(), str(file)).run.completed_at is not None
+        except (OSError, TraceFileError):
+            return False
+
+    def _trace_file(self, run_id: str) -> Path | None:
+        return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
+
+    def _set_beside(self, late: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
+        """Put spans of runs that were let go of beside their files; gives the runs for which that failed."""
+        failed = set()
+        for run_id, records in late.items():
+            file = self._trace_file(run_id)
+            try:
+                if file is not None:
+                    _append(file.with_name(f"{file.stem}{LATE}"), records)
+            except OSError as error:
+                logger.error("late spans of run %s cannot be written: %s", run_id, error.strerror)  # noqa: TRY400 # in one line
+                failed.add(run_id)
+        return failed
+
+
+def _append(path: Path, records: Sequence[SpanRecord]) -> None:
+    """Append spans to a file, as entries of a run log, each once."""
+    there = set(path.read_bytes().splitlines()) if path.exists() else set()
+    lines = [line for line in (msgspec.json.encode(Foreign(record)) for record in records) if line not in there]
+    with path.open("ab") as file:
+        file.writelines(line + b"\n" for line in lines)
+        file.flush()
+        os.fsync(file.fileno())

@@ -1,0 +1,213 @@
+"""`ire-otel serve`: what real senders send becomes the documents that their own processes would have written."""
+
+import os
+import socket
+import subprocess
+import sysconfig
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+import ire_otel
+from ire_otel import assembly
+from tests.receivers import JSON, RUN, Serving, as_json, as_protobuf, root, serving, stage, written
+from tests.runs import documents, stored_rows, wait_until
+
+ROTEL: Final = Path(sysconfig.get_path("purelib")) / "rotel" / "rotel-agent"
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    """Give the brain folder of the receiver's machine."""
+    return tmp_path / "there"
+
+
+@pytest.fixture
+def server(there: Path) -> Iterator[Serving]:
+    with serving(there) as running:
+        yield running
+        assert running.stop() == 0
+        assert "Traceback" not in running.said, running.said
+
+
+def record_runs() -> None:
+    """Two runs: more events than the SDK keeps, odd values, a child run, facts of a stage that is not open."""
+    with ire_otel.run(query="lone \ud800 surrogate", project_name="cobot", report_type="market_research") as trace:
+        for number in range(2):
+            with ire_otel.stage("collection") as stage:
+                for step in range(150):
+                    ire_otel.decide("scored", what=[number, step], why="each", inputs={"nan": float("nan"), "n": 2**70})
+                stage.evidence(kept=[{"url": "u", "scores": {"composite": 0.5}}])
+        with ire_otel.run(query="inner", project_name="Cobot & Söhne"), ire_otel.stage("intake"):
+            ire_otel.decide("classified_intent", what="validating", why="y", confidence=0.5)
+        trace.record("rubric", "rubric_loaded", {"what": '{"cut', "confidence": 1})
+        trace.set_outputs({"report_path": "r.md"})
+
+
+def same_as_here(there: Path) -> None:
+    """Wait until the documents there are those of this process, byte for byte but for `metadata.source`."""
+    here = {made.trace_id: assembly.encode(made) for made in documents()}
+    assert len(here) == 2
+    wait_until(lambda: len(written(there)) == len(here))
+
+    def of_there() -> dict[str, bytes]:
+        return {
+            run_id: assembly.encode(made).replace(b'"source": "otlp"', b'"source": "runlog"')
+            for run_id, made in written(there).items()
+        }
+
+    wait_until(lambda: of_there() == here)
+    wait_until(lambda: {row["trace_id"] for row in stored_rows(there)} == set(here))
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+@pytest.mark.parametrize("compression", ["none", "gzip"])
+def test_the_real_exporters(
+    server: Serving, there: Path, protocol: str, compression: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenTelemetry's own OTLP exporters, from a process that traces with ire-otel."""
+    endpoint = f"http://{server.grpc}" if protocol == "grpc" else server.http
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", endpoint)
+    if compression != "none":  # the gRPC exporter does not know that word
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_COMPRESSION", compression)
+    ire_otel.configure(exporters=["ire", "otlp"], otlp_protocol=protocol)
+    record_runs()
+    same_as_here(there)
+
+
+@contextmanager
+def relaying(target: str) -> Iterator[str]:
+    """Run rotel, which takes OTLP/HTTP, batches anew, and sends OTLP/gRPC to `target`."""
+    ports = []
+    for _ in range(2):
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            ports.append(free.getsockname()[1])
+    listen = ["--otlp-grpc-endpoint", f"127.0.0.1:{ports[0]}", "--otlp-http-endpoint", f"127.0.0.1:{ports[1]}"]
+    send = ["--exporter", "otlp", "--otlp-exporter-endpoint", f"http://{target}"]
+    process = subprocess.Popen([ROTEL, "start", *listen, *send], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        wait_until(lambda: process.poll() is not None or _listens(ports[1]))
+        if process.poll() is not None:
+            output = process.communicate()[0].decode(errors="replace")
+            pytest.skip(f"rotel does not run here: {output[-200:]}")
+        yield f"http://127.0.0.1:{ports[1]}"
+    finally:
+        process.terminate()
+        process.communicate()
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.mark.skipif(not os.access(ROTEL, os.X_OK), reason="the package rotel has no binary for this platform")
+def test_a_collector_in_between(server: Serving, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rotel batches and compresses anew; the documents are the same."""
+    with relaying(server.grpc) as address:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        ire_otel.configure(exporters=["ire", "otlp"])
+        record_runs()
+        same_as_here(there)
+
+
+def test_spans_of_one_run_from_many_senders(server: Serving, there: Path) -> None:
+    """In any order, in both forms, twice: one document, and a late span joins it."""
+    assert server.post(as_json(stage("synthesis", 2)), JSON).status == 200
+    assert server.post(as_protobuf(root())).status == 200
+    assert server.post(as_json(stage("intake", 1)), JSON).status == 200
+    assert server.post(as_json(stage("intake", 1)), JSON).status == 200
+    wait_until(lambda: RUN in written(there) and set(written(there)[RUN].stages) == {"intake", "synthesis"})
+    server.post(as_protobuf(stage("quality_gate", 3)))
+    wait_until(lambda: "quality_gate" in written(there)[RUN].stages)
+    (made,) = written(there).values()
+    assert made.run.status == "complete"
+    assert made.metadata.source == "otlp"
+    assert made.metadata.records == 4
+    assert [row["trace_id"] for row in stored_rows(there)] == [RUN]
+
+
+def test_a_run_whose_root_does_not_come_is_incomplete_until_it_does(there: Path) -> None:
+    """Settled after the time-out, also once more when another span has come; repaired across a restart."""
+    with serving(there, incomplete_after=0.5) as first:
+        first.post(as_json(stage("intake", 1)), JSON)
+        wait_until(lambda: RUN in written(there))
+        assert written(there)[RUN].run.status == "incomplete"
+        first.post(as_json(stage("collection", 2)), JSON)
+        wait_until(lambda: set(written(there)[RUN].stages) == {"intake", "collection"})
+        assert written(there)[RUN].run.status == "incomplete"
+    with serving(there, incomplete_after=0.5) as second:
+        second.post(as_json(root()), JSON)
+        wait_until(lambda: written(there)[RUN].run.status == "complete")
+    assert set(written(there)[RUN].stages) == {"intake", "collection"}
+    wait_until(lambda: [row["status"] for row in stored_rows(there)] == ["complete"])
+
+
+def test_a_parent_run_waits_for_its_own_span(server: Serving, there: Path) -> None:
+    """A child that has ended is written; the run around it, which goes on, is not called incomplete."""
+    child = "trc_20260213_00000000000000bb"
+    inner = {**root(run=child), "spanId": "00000000000000bb", "parentSpanId": "0000000000000001"}
+    server.post(as_json(stage("intake", 1), inner), JSON)
+    wait_until(lambda: child in written(there))
+    assert set(written(there)) == {child}
+    server.post(as_json(root()), JSON)
+    wait_until(lambda: set(written(there)) == {child, RUN})
+    assert written(there)[RUN].run.status == "complete"
+
+
+def test_what_was_taken_survives_a_kill(there: Path) -> None:
+    """Answered 200 within the grace period, then SIGKILL: the next start writes it."""
+    with serving(there, grace_period=60) as first:
+        assert first.post(as_json(root(), stage("intake")), JSON).status == 200
+        first.kill()
+    assert written(there) == {}
+    with serving(there):
+        wait_until(lambda: RUN in written(there))
+    assert set(written(there)[RUN].stages) == {"intake"}
+
+
+def test_a_graceful_stop_writes_what_has_ended(there: Path) -> None:
+    """Without its grace period; what has no end yet stays in the inbox."""
+    going_on = "trc_20260213_00000000000000bb"
+    with serving(there, grace_period=60) as server:
+        server.post(as_json(root(), stage("intake", trace=2, run=going_on)), JSON)
+        assert server.stop() == 0
+    assert set(written(there)) == {RUN}
+    with serving(there, incomplete_after=0.5):
+        wait_until(lambda: going_on in written(there))
+
+
+def test_spans_after_their_run_was_let_go_of_go_beside_its_file(there: Path) -> None:
+    """The document stays as it is; `verify` names what came too late."""
+    with serving(there, settle_after=0.1, incomplete_after=0.5) as server:
+        server.post(as_json(root(), stage("intake", 1)), JSON)
+        wait_until(lambda: RUN in written(there))
+        time.sleep(2.5)  # the receiver looks once a second
+        server.post(as_json(stage("synthesis", 2)), JSON)
+        wait_until(lambda: list(there.glob(f"projects/cobot/_traces/{RUN}.late.jsonl")))
+    assert set(written(there)[RUN].stages) == {"intake"}
+
+
+def _segments(brain: Path) -> list[Path]:
+    return list((brain / "_spool" / "inbox").glob("*.spans"))
+
+
+def test_an_empty_inbox_leaves_nothing(there: Path) -> None:
+    """Once all runs are settled, a stop removes the segments."""
+    with serving(there, settle_after=0.2) as server:
+        server.post(as_json(root()), JSON)
+        assert len(_segments(there)) == 1
+        wait_until(lambda: RUN in written(there))
+        time.sleep(2.5)  # the receiver looks once a second
+        server.stop()
+    assert _segments(there) == []
+
+
+def test_one_receiver_an_inbox(server: Serving, there: Path) -> None:
+    """A second one says so and ends."""
+    with pytest.raises(AssertionError, match="in use by another `ire-otel serve`"), serving(there):
+        pass
