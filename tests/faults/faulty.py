@@ -20,7 +20,7 @@ from ire_otel.db.engine import database
 from ire_otel.db.migrate import upgrade
 from tests.databases import BINARIES, POSTGRES, TEMPLATE, free_port, fresh_database, unprivileged
 from tests.faults.processes import COMMAND
-from tests.faults.proxy import Proxy
+from tests.faults.proxy import Mode, Proxy
 
 FAULTS: Final = ("stopped", "reset", "stalled", "unmigrated", "locked", "locked SQLite")
 
@@ -109,7 +109,7 @@ def _behind_a_proxy(url: str, fault: str, stack: ExitStack) -> Faulty:
     parsed = sa.make_url(url)
     proxy = stack.enter_context(Proxy("127.0.0.1", parsed.port or 5432))
     through = parsed.set(port=proxy.port).render_as_string(hide_password=False)
-    mode = "reset" if fault == "reset" else "stall"
+    mode: Mode = "reset" if fault == "reset" else "stall"
     return Faulty(through, url, lambda: proxy.be(mode), lambda: proxy.be("pass"))
 
 
