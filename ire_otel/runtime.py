@@ -330,7 +330,7 @@ def _with_own_ids(tracer: Tracer) -> Tracer:
 
 @functools.cache
 def _resource() -> Resource:
-    """Describe this process, once: OpenTelemetry starts threads for it, which an interpreter that exits refuses."""
+    """Describe this process as OpenTelemetry does; once, for it starts threads, which an interpreter that exits refuses."""
     return Resource.create()
 
 

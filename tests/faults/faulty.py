@@ -19,8 +19,8 @@ import sqlalchemy as sa
 from ire_otel.db.engine import database
 from ire_otel.db.migrate import upgrade
 from tests.databases import BINARIES, POSTGRES, TEMPLATE, free_port, fresh_database, unprivileged
-from tests.faults.processes import COMMAND
 from tests.faults.proxy import Mode, Proxy
+from tests.faults.subprocesses import COMMAND
 
 FAULTS: Final = ("stopped", "reset", "stalled", "unmigrated", "locked", "locked SQLite")
 

@@ -20,7 +20,7 @@ from tests.databases import POSTGRES, TEMPLATE, fresh_database
 from tests.faults import loads, programs
 from tests.faults.conftest import RecordFigure
 from tests.faults.faulty import FAULTS, Faulty, faulty, held_for
-from tests.faults.processes import documents, ended, ire_otel_command, start, until
+from tests.faults.subprocesses import documents, ended, ire_otel_command, start, until
 from tests.runs import wait_until
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(400)]

@@ -8,7 +8,7 @@ import pytest
 
 from ire_otel.model import given
 from tests.faults import programs, workers
-from tests.faults.processes import (
+from tests.faults.subprocesses import (
     assert_kept,
     documents,
     ended,

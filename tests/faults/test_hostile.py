@@ -14,7 +14,7 @@ from ire_otel import settings
 from ire_otel.verification import verify
 from tests.faults import loads, programs
 from tests.faults.conftest import RecordFigure
-from tests.faults.processes import Ended, documents, recovered, run, sayings
+from tests.faults.subprocesses import Ended, documents, recovered, run, sayings
 from tests.runs import document
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(300)]

@@ -18,7 +18,7 @@ from ire_otel.db.tables import traces
 from tests.databases import POSTGRES, TEMPLATE, fresh_database
 from tests.faults import loads
 from tests.faults.conftest import RecordFigure
-from tests.faults.processes import Ended, ended, ire_otel_command, start
+from tests.faults.subprocesses import Ended, ended, ire_otel_command, start
 
 pytestmark = [pytest.mark.faults, pytest.mark.timeout(600)]
 RUNS: Final = 10_000
