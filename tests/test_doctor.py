@@ -316,9 +316,9 @@ def test_rows_that_wait_or_were_refused_are_named(tmp_path: Path) -> None:
     """Since when, and why."""
     made = setup(tmp_path)
     box = Outbox(made.settings.state_dir)
-    box.put(Waiting(trace_id="trc_1", location="brain/x.json"))
-    box.put(Waiting(trace_id="trc_2", location="brain/y.json"))
-    os.utime(made.settings.state_dir / "outbox" / "trc_2.json", (1e9, 1e9))
+    box.put(Waiting(trace_id="trc_a", location="brain/x.json"))
+    box.put(Waiting(trace_id="trc_b", location="brain/y.json"))
+    os.utime(made.settings.state_dir / "outbox" / "trc_b.json", (1e9, 1e9))
     for number in range(7):
         box.refuse(Refused(trace_id=f"trc_{number}", reason="too long"))
     first, *refused, more = backlog.check_outbox(made)

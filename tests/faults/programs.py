@@ -7,41 +7,25 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import json
 import multiprocessing
 import os
-import random
-import resource
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import FrameType
 from typing import Any, Final
 
 from opentelemetry import trace as otel
-from opentelemetry.context import attach, detach
-from opentelemetry.propagate import extract, inject
-from opentelemetry.sdk.trace import TracerProvider
 
 import ire_otel
 from ire_otel import semconv
 
 FOREVER: Final = 60
 """Seconds that somebody waits who is going to be killed."""
-STAGES: Final = ("intake", "rubric", "collection", "synthesis", "quality_gate")
-RUNS_A_TURN: Final = 20
-PAUSE: Final = 0.005
-"""Seconds between two runs, in which the worker can do its own work: what is measured is whether the caller waits."""
-HALT: Final = 1.0
-"""Seconds in which what is left in memory can be looked at."""
-ROOT_ENDED: Final = Path("root-ended")
-"""Made when the run of the first process has ended, and is written."""
 EVERY: Final = 0.01
 """Seconds between two looks."""
 
@@ -55,6 +39,14 @@ def say(what: str) -> None:
     """Take a decision, then tell of it; outside a run (another thread may have ended it) there is nothing to tell."""
     ire_otel.decide("said", what=what, why="because")
     if ire_otel.current_run() is not None:
+        tell(f"said {what}")
+
+
+def call(what: str, *, told: bool = True) -> None:
+    """Call a model, as instrumentation sees it: a span that is not ours. Its event shows where it is put."""
+    with otel.get_tracer("instrumentation").start_as_current_span("chat model") as span:
+        span.add_event("decision: said", {semconv.DECISION_TYPE: "said", semconv.DECISION_WHAT: what})
+    if told:
         tell(f"said {what}")
 
 
@@ -98,7 +90,7 @@ def ending(how: str) -> None:
 
 
 def handled(where: str) -> None:
-    """Have a SIGTERM handler of the application's own: set before or after ours, by asyncio, or calling the former."""
+    """Have a SIGTERM handler of the application's own: set before or after ours, or calling the one before it."""
     asked = threading.Event()
     before: Any = None
 
@@ -355,218 +347,3 @@ def process_pool(method: str) -> None:
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         list(pool.map(small_run, [f"task {number}" for number in range(6)]))
     small_run("main again")
-
-
-# -- workers that continue a run --------------------------------------------------------------------------------------
-
-
-@contextmanager
-def carried(carrier: dict[str, str]) -> Iterator[None]:
-    """Continue what another process began."""
-    token = attach(extract(carrier)) if carrier else None
-    try:
-        yield
-    finally:
-        if token is not None:
-            detach(token)
-
-
-def work(end: str, carrier: dict[str, str] | None = None) -> None:
-    """Be the worker: record in the other process's run, and end."""
-    if carrier:
-        ire_otel.configure()
-    with carried(carrier or {}):
-        say("worker in the root's stage")
-        joined = ire_otel.current_run()
-        if (
-            joined is not None and joined.trace_id
-        ):  # TRACEPARENT alone says neither us nor instrumentation which run it is
-            call("worker's call in the root's stage")
-        with ire_otel.stage("worker"):
-            say("worker in its stage")
-            call("worker's call in its stage")
-            if end == "outlives":
-                wait_for(ROOT_ENDED.exists)
-                time.sleep(0.5)
-                say("worker after the root")
-                call("worker's call after the root")
-        if end == "killed":
-            die()
-
-
-def work_alone(end: str) -> None:
-    """Be the worker that was told of the run by its environment."""
-    ire_otel.configure()
-    work(end)
-
-
-def call(what: str, *, told: bool = True) -> None:
-    """Call a model, as instrumentation sees it: a span that is not ours. Its event shows where it is put."""
-    with otel.get_tracer("instrumentation").start_as_current_span("chat model") as span:
-        span.add_event("decision: said", {semconv.DECISION_TYPE: "said", semconv.DECISION_WHAT: what})
-    if told:
-        tell(f"said {what}")
-
-
-def root(carry: str, end: str) -> None:
-    """Have a worker in the middle of a run; `end` says what becomes of the worker, or of this process."""
-    ire_otel.configure()
-    with ire_otel.run(query=carry):
-        with ire_otel.stage("collection"):
-            say("root before")
-            wait = start_worker(carry, end if end != "orphan" else "outlives")
-            if end == "orphan":
-                wait_for(Path("told").exists)
-                say("root last")
-                ROOT_ENDED.touch()
-                die()
-            if end != "outlives":
-                wait()
-        say("root after")
-    ire_otel.flush()
-    ROOT_ENDED.touch()
-
-
-def start_worker(carry: str, end: str) -> Callable[[], object]:
-    """Start the worker in one of the ways in which a run reaches it; gives what waits for it."""
-    carrier: dict[str, str] = {}
-    inject(carrier)
-    if carry == "fork":
-        pid = in_child(lambda: work(end))
-        return lambda: os.waitpid(pid, 0)
-    if carry in {"spawn", "forkserver"}:
-        context: Any = multiprocessing.get_context(carry)
-        worker = context.Process(target=work, args=(end, carrier))
-        worker.start()
-        return worker.join  # type: ignore[no-any-return] # multiprocessing's contexts are not typed
-    named = {"environment": ("traceparent", "baggage"), "TRACEPARENT": ("traceparent",)}[carry]
-    told = {name.upper(): value for name, value in carrier.items() if name in named}
-    code = f"from tests.faults.programs import work_alone; work_alone({end!r})"
-    return subprocess.Popen([sys.executable, "-c", code], env=os.environ | told).wait
-
-
-# -- databases --------------------------------------------------------------------------------------------------------
-
-
-def runs_and_then(count: str, end: str) -> None:
-    """Trace runs, then end while their rows cannot be written."""
-    ire_otel.configure()
-    for number in range(int(count)):
-        small_run(f"run {number}")
-    tell("ready")
-    if end == "is killed":
-        time.sleep(1)
-        die()
-
-
-def turns() -> None:
-    """Trace a few runs for each line of input; print how long each run and each decision took, in nanoseconds."""
-    ire_otel.configure()
-    for _ in sys.stdin:
-        taken: dict[str, list[int]] = {"decide": [], "run": []}
-        for _ in range(RUNS_A_TURN):
-            began = time.perf_counter_ns()
-            research(taken["decide"])
-            taken["run"].append(time.perf_counter_ns() - began)
-            time.sleep(PAUSE)
-        tell(json.dumps(taken))
-
-
-def research(decides: list[int]) -> None:
-    """Trace a run of five stages and ten decisions; `decides` gets what each of these took."""
-    with ire_otel.run(query="What does it cost?", project_name="load", intent="validating"):
-        for name in STAGES:
-            with ire_otel.stage(name) as stage:
-                for option in ("first", "second"):
-                    began = time.perf_counter_ns()
-                    ire_otel.decide(
-                        f"chose_{option}", what=option, why="it scored best", confidence=0.8, alternatives=["none"]
-                    )
-                    decides.append(time.perf_counter_ns() - began)
-                stage.set_outputs({"sources": 12, "kept": 7})
-
-
-# -- load -------------------------------------------------------------------------------------------------------------
-
-
-def load(count: str, threads: str) -> None:
-    """Trace runs as fast as they go, shared among threads; say when the last has ended, and when all is safe."""
-    ire_otel.configure(shutdown_timeout=300.0)
-    begun = time.perf_counter()
-
-    def pipelines() -> None:
-        for _ in range(int(count) // int(threads)):
-            research([])
-
-    workers = [threading.Thread(target=pipelines) for _ in range(int(threads))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    tell(f"recorded {time.perf_counter() - begun}")
-    ire_otel.flush(300)
-    tell(f"written {time.perf_counter() - begun}")
-    time.sleep(HALT)
-
-
-# -- hostile spans ----------------------------------------------------------------------------------------------------
-
-
-def many_spans(count: str, inside: str) -> None:
-    """Make many spans that are not ours, in a run or in none; say how long the pipeline took, and the memory."""
-    ire_otel.configure()
-    small_run("first")
-    ire_otel.flush()
-    before = _most_memory()
-    with ire_otel.run(query="many") if inside == "in a run" else nullcontext():  # noqa: SIM117 # the second needs the first
-        with ire_otel.stage("collection") if inside == "in a run" else nullcontext():
-            began = time.perf_counter()
-            for number in range(int(count)):
-                call(f"{number}", told=False)
-            took = time.perf_counter() - began
-    ire_otel.flush()
-    tell(json.dumps({"seconds": took, "bytes": _most_memory() - before}))
-
-
-def large_prompts(megabytes: str) -> None:
-    """Record prompts of a megabyte each in one run; say how long that took, and how much memory it took at most."""
-    ire_otel.configure()
-    small_run("first")
-    ire_otel.flush()
-    before, text = _most_memory(), "word " * 200_000
-    with ire_otel.run(query="large") as run:
-        began = time.perf_counter()
-        for number in range(int(megabytes)):
-            run.record_prompts(f"stage {number}", {"system_prompt": f"{number} {text}"})
-        took = time.perf_counter() - began
-    ire_otel.flush()
-    tell(json.dumps({"seconds": took, "bytes": _most_memory() - before}))
-
-
-def limited(whose: str) -> None:
-    """Trace under OpenTelemetry's limits of the environment, with a provider of ours or of the application."""
-    if whose == "the application's":
-        otel.set_tracer_provider(TracerProvider())
-    ire_otel.configure()
-    with ire_otel.run(query="long " * 100, intent="validating") as run, ire_otel.stage("collection") as stage:
-        for number in range(300):
-            ire_otel.decide(
-                "said", what=f"{number} {'what ' * 100}", why="why " * 100, inputs={"texts": ["in " * 100] * 9}
-            )
-        stage.prompts(**{f"prompt_{number}": "text " * 100 for number in range(50)})
-        stage.set_outputs({"path": "out/" * 100})
-        call("cut " * 100, told=False)
-        run.set_outputs({"report_path": "r/" * 100})
-
-
-def seeded(whose: str) -> None:
-    """Trace a run with a random generator that begins the same every time, as experiments do."""
-    random.seed(42)
-    if whose == "the application's":
-        otel.set_tracer_provider(TracerProvider())
-    ire_otel.configure()
-    small_run(str(os.getpid()))
-
-
-def _most_memory() -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -77,7 +77,7 @@ def run(program: Callable[..., None], *arguments: str, **environment: str) -> En
     return ended(start(program, *arguments, **environment))
 
 
-def ire_otel_command(*arguments: str, code: int = 0, **environment: str) -> Any:
+def ire_otel_command(*arguments: str, **environment: str) -> Any:
     """Run `ire-otel … --json` in a process of its own; gives what it printed."""
     done = subprocess.run(
         [COMMAND, *arguments, "--json"],
@@ -87,7 +87,7 @@ def ire_otel_command(*arguments: str, code: int = 0, **environment: str) -> Any:
         timeout=LONG,
         check=False,
     )
-    assert done.returncode == code, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
+    assert done.returncode == 0, f"{' '.join(arguments)}: {done.stdout}{done.stderr}"
     return msgspec.json.decode(done.stdout)
 
 
@@ -98,7 +98,7 @@ def documents(brain: Path = Path("brain")) -> list[TraceDocument]:
     return sorted(made, key=lambda document: document.run.started_at)
 
 
-def recovered(**environment: Any) -> list[TraceDocument]:
+def recovered(**environment: str) -> list[TraceDocument]:
     """Recover, verify, and give the documents that are there then."""
     ire_otel_command("recover", **environment)
     assert ire_otel_command("verify", **environment)["differences"] == []

@@ -17,7 +17,7 @@ from ire_otel.db.tables import traces
 from ire_otel.outbox import Outbox
 from ire_otel.verification import verify
 from tests.databases import POSTGRES, TEMPLATE, fresh_database
-from tests.faults import programs
+from tests.faults import loads, programs
 from tests.faults.conftest import RecordFigure
 from tests.faults.faulty import FAULTS, Faulty, faulty, held_for
 from tests.faults.subprocesses import documents, ended, ire_otel_command, start, until
@@ -77,7 +77,7 @@ def test_rows_arrive_by_themselves(
 def test_rows_arrive_after_a_restart(broken: Faulty, end: str, figures: RecordFigure) -> None:
     """The process ends while the database is away; `ire-otel recover` writes what is left, once it is back."""
     broken.take()
-    process = start(programs.runs_and_then, str(RUNS), end, IRE_OTEL_DATABASE_URL=broken.url)
+    process = start(loads.runs_and_then, str(RUNS), end, IRE_OTEL_DATABASE_URL=broken.url)
     lines = until(process, "ready")
     began = time.monotonic()
     done = ended(process, lines)
@@ -114,7 +114,7 @@ def test_a_row_shows_what_was_written_last(away: Faulty) -> None:
 
 
 def test_a_refused_row_is_set_aside(away: Faulty) -> None:
-    """A row that the database will not have for its content: named, and in nobody's way, now or in the outbox."""
+    """A row that the database will not have for its content: named, and in nobody's way, now and in the outbox."""
     refuse(away)
     ire_otel.configure(database_url=away.url)
     for number in range(4):
@@ -139,7 +139,7 @@ def test_a_refused_row_is_set_aside(away: Faulty) -> None:
 
 @pytest.mark.parametrize("fault", ["none", *FAULTS])
 def test_the_caller_never_waits(fault: str, request: pytest.FixtureRequest, figures: RecordFigure) -> None:
-    """On the caller's thread, the 99th percentiles of decide() and of a run are at most twice those without a fault.
+    """The caller's 99th percentiles of decide() and of a whole run are at most twice those without the fault.
 
     Two processes take turns, a few runs each, so that both see the same noise of the machine. `none` says how much of
     the ratio that noise is.
@@ -172,7 +172,7 @@ class Lockstep:
 
     def __init__(self, folder: str, database_url: str) -> None:
         brain = str(Path(folder).absolute())
-        self._process = start(programs.turns, IRE_OTEL_DATABASE_URL=database_url, IRE_OTEL_BRAIN_DIR=brain)
+        self._process = start(loads.turns, IRE_OTEL_DATABASE_URL=database_url, IRE_OTEL_BRAIN_DIR=brain)
         self.taken: dict[str, list[int]] = {"decide": [], "run": []}
         self.turn()
         self.taken = {"decide": [], "run": []}

@@ -1,12 +1,13 @@
 """Every way in which a process ends, and every way in which it makes others: what was recorded is there, each once."""
 
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from ire_otel.model import given
-from tests.faults import programs
+from tests.faults import programs, workers
 from tests.faults.subprocesses import (
     assert_kept,
     documents,
@@ -20,6 +21,7 @@ from tests.faults.subprocesses import (
 )
 
 pytestmark = pytest.mark.faults
+Program = Callable[..., None]
 METHODS = ("fork", "spawn", "forkserver")
 
 
@@ -196,9 +198,8 @@ def test_a_forked_child_records_in_its_parents_run() -> None:
 
 
 @pytest.mark.parametrize("program", [programs.forks_outside, programs.prefork, programs.forks_while_threads_run])
-def test_forked_processes_trace_runs_of_their_own(program: object) -> None:
+def test_forked_processes_trace_runs_of_their_own(program: Program) -> None:
     """Each is written by the process that traced it."""
-    assert callable(program)
     process = run(program)
     made = documents()
     assert process.code == 0
@@ -226,9 +227,8 @@ def test_workers_of_a_prefork_server_that_are_terminated_leave_their_runs() -> N
 
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("program", [programs.multiprocessing_workers, programs.process_pool])
-def test_workers_of_multiprocessing_write_their_runs(program: object, method: str) -> None:
+def test_workers_of_multiprocessing_write_their_runs(program: Program, method: str) -> None:
     """Though they end without the interpreter's own exit."""
-    assert callable(program)
     process = run(program, method)
     made = documents()
     assert (process.code, process.errors) == (0, "")
@@ -240,7 +240,7 @@ def test_workers_of_multiprocessing_write_their_runs(program: object, method: st
 @pytest.mark.parametrize("end", ["normal", "killed", "outlives", "orphan"])
 def test_a_worker_continues_a_run(carry: str, end: str, tmp_path: Path) -> None:
     """Whether it ends in time, is killed, outlives the run, or the process of the run is killed: one document."""
-    process = start(programs.root, carry, end)
+    process = start(workers.root, carry, end)
     if end == "orphan":
         lines = until(process, "said worker in its stage")
         (tmp_path / "told").touch()

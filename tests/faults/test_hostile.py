@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 import ire_otel
 from ire_otel import settings
 from ire_otel.verification import verify
-from tests.faults import programs
+from tests.faults import loads, programs
 from tests.faults.conftest import RecordFigure
 from tests.faults.subprocesses import Ended, documents, recovered, run, sayings
 from tests.runs import document
@@ -53,7 +53,7 @@ def test_children_that_end_after_the_root_are_in_its_document() -> None:
 
 
 def test_spans_that_never_end_keep_no_run_from_its_document() -> None:
-    """A stage that is open is ended with the run, which the document says; so is a run at the end of the process."""
+    """A stage that is still open is ended with the run, and a run with the process; the documents say so."""
     ire_otel.configure()
     open_for_ever = otel.get_tracer("instrumentation").start_span
     with ire_otel.run(query="q") as root:
@@ -135,7 +135,7 @@ def test_ids_that_come_again_cost_no_other_run_its_document() -> None:
 @pytest.mark.parametrize("whose", ["ours", "the application's"])
 def test_experiments_that_seed_the_random_generator_have_ids_of_their_own(whose: str) -> None:
     """OpenTelemetry takes its ids from `random`: the same script, run again, would overwrite its own run."""
-    done = [run(programs.seeded, whose) for _ in range(3)]
+    done = [run(loads.seeded, whose) for _ in range(3)]
     made = recovered()
     assert len(made) == 3
     assert sayings(made) == {what: 1 for one in done for what in one.said}
@@ -143,8 +143,8 @@ def test_experiments_that_seed_the_random_generator_have_ids_of_their_own(whose:
 
 def test_a_hundred_thousand_spans_of_others(figures: RecordFigure) -> None:
     """All are in the document; each costs the pipeline little more than a span outside a run, and a bounded memory."""
-    bare = _measured(run(programs.many_spans, str(SPANS), "in none"))
-    done = run(programs.many_spans, str(SPANS), "in a run")
+    bare = _measured(run(loads.many_spans, str(SPANS), "in none"))
+    done = run(loads.many_spans, str(SPANS), "in a run")
     inside = _measured(done)
     (made,) = (one for one in documents() if one.run.query == "many")
     assert made.metadata.records >= 2 * SPANS
@@ -159,7 +159,7 @@ def test_a_hundred_thousand_spans_of_others(figures: RecordFigure) -> None:
 
 def test_a_hundred_megabytes_of_prompts(figures: RecordFigure) -> None:
     """All are in the document, and memory stays within a small multiple of them."""
-    done = run(programs.large_prompts, str(PROMPTS))
+    done = run(loads.large_prompts, str(PROMPTS))
     used = _measured(done)
     (made,) = (one for one in documents() if one.run.query == "large")
     assert len(made.stages) == PROMPTS
@@ -180,7 +180,7 @@ def test_limits_of_opentelemetry_cut_nothing_of_ours(whose: str) -> None:
         "OTEL_SPAN_EVENT_COUNT_LIMIT": "8",
         "OTEL_EVENT_ATTRIBUTE_COUNT_LIMIT": "4",
     }
-    process = run(programs.limited, whose, **limits)
+    process = run(loads.limited, whose, **limits)
     assert process.code == 0
     assert "ire-otel" not in process.errors  # OpenTelemetry itself says what it cuts
     (made,) = recovered()

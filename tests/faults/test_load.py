@@ -16,7 +16,7 @@ import sqlalchemy as sa
 from ire_otel.db.engine import database, engine
 from ire_otel.db.tables import traces
 from tests.databases import POSTGRES, TEMPLATE, fresh_database
-from tests.faults import programs
+from tests.faults import loads
 from tests.faults.conftest import RecordFigure
 from tests.faults.subprocesses import Ended, ended, ire_otel_command, start
 
@@ -45,7 +45,7 @@ def test_ten_thousand_runs(url: str, processes: int, threads: int, figures: Reco
     """From eight threads or four processes: all files, all rows, nothing to verify, flat memory, no warning."""
     began = time.monotonic()
     running = [
-        start(programs.load, str(RUNS // processes), str(threads), IRE_OTEL_DATABASE_URL=url) for _ in range(processes)
+        start(loads.load, str(RUNS // processes), str(threads), IRE_OTEL_DATABASE_URL=url) for _ in range(processes)
     ]
     with Watched(running) as watched:
         done = [ended(process, within=LONG) for process in running]
@@ -101,7 +101,7 @@ class Watched:
         return max(max(samples) for samples in self._memory.values())
 
     def growth(self) -> float:
-        """Give the most memory of a process in the second half of its time over that in the first, at most."""
+        """Give the most memory in the second half of a process's time over that in the first; the largest of all."""
         halves = [(samples[: len(samples) // 2], samples[len(samples) // 2 :]) for samples in self._memory.values()]
         return max(max(second) / max(first) for first, second in halves)
 
