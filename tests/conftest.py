@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 from opentelemetry.context import Context, attach
 
@@ -14,6 +15,10 @@ import ire_otel  # after the line above
 from ire_otel.recording import guard
 
 pytest_plugins = ["tests.databases"]
+
+# A busy machine makes an example slow, which says nothing of what is tested.
+hypothesis.settings.register_profile("patient", deadline=None)
+hypothesis.settings.load_profile("patient")
 
 
 @pytest.fixture(autouse=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -18,7 +19,9 @@ from ire_otel import assembly, forwarding, semconv, settings
 from ire_otel.processor import RunProcessor
 from ire_otel.records import SpanRecord
 from ire_otel.runlog import RunLog
+from ire_otel_exporters.grouping import split_by_run
 from ire_otel_exporters.research import ResearchExporter
+from tests.run_records import run_span
 from tests.runs import document, documents, rows
 
 
@@ -233,3 +236,14 @@ def test_a_poorer_view_of_a_run_changes_neither_file_nor_row(tmp_path: Path) -> 
     assert document() == whole
     (after,) = rows()
     assert {**after, "updated_at": None} == {**before, "updated_at": None}
+
+
+def test_copies_of_a_span_that_name_different_runs_cost_neither_run() -> None:
+    """Which of them it belongs to is decided once."""
+    one = run_span()
+    named = {**one.attributes, semconv.RUN_ID: "trc_20260213_0000000000000001"}
+    other = msgspec.structs.replace(one, end_ns=None, attributes=named)
+    for records in ([one, other], [other, one]):
+        (run_id,) = split_by_run(records)
+        assert run_id == one.attributes[semconv.RUN_ID]
+        assert assembly.assemble(records, run_id=run_id).trace_id == run_id

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ire_otel.assembly.merging import merge
 from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.records import SpanRecord
 
@@ -12,7 +13,7 @@ from ire_otel.records import SpanRecord
 def split_by_run(records: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
     """Give the records of each run by run id; spans that belong to no run are left out."""
     given = list(records)
-    run_of = membership({key(record): record for record in given})
+    run_of = membership({key(record): record for record in merge(given)})  # copies of a span may name different runs
     runs: dict[str, list[SpanRecord]] = {}
     for record in given:
         run_id = run_of[key(record)]
