@@ -4,7 +4,7 @@ import fcntl
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from ire_otel import reader
@@ -50,7 +50,8 @@ def _folder(path: Path) -> Iterator[int]:
         yield handle
     finally:
         # Closing alone unlocks nothing while a child that was forked in between has it open, too.
-        fcntl.flock(handle, fcntl.LOCK_UN)
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_UN)
         _held.discard(handle)
         os.close(handle)
 

@@ -241,7 +241,8 @@ def _lock_now(handle: int) -> bool:
 
 def _unlock(handle: int) -> None:
     """Close a lock; closing alone unlocks nothing while a child that was forked in between has it open, too."""
-    fcntl.flock(handle, fcntl.LOCK_UN)
+    with suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)
     os.close(handle)
 
 
