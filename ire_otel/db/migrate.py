@@ -218,9 +218,9 @@ def _write_ahead(made: sa.Engine) -> None:
         try:
             connection.cursor().execute("PRAGMA journal_mode = WAL")
             return
-        except made.dialect.loaded_dbapi.OperationalError:
-            # SQLite does not wait for this lock by itself.
-            if time.monotonic() > deadline:
+        except made.dialect.loaded_dbapi.OperationalError as error:
+            # SQLite does not wait for this lock by itself. Nothing else, such as a full disk, gets better by waiting.
+            if "locked" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         finally:
