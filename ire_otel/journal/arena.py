@@ -56,8 +56,8 @@ class Arenas:
         self._free: deque[Slot] = deque()
         self._files: list[tuple[Path, list[Slot]]] = []
         self._closed = False
-        self.exhausted = False
-        """Whether the last file that was wanted could not be made."""
+        self.complained = False
+        """Whether somebody has said that no file can be made; False again once one could."""
         self._lock = threading.Lock()
 
     def take(self) -> Slot:
@@ -93,9 +93,8 @@ class Arenas:
             if self._closed:
                 raise OSError(errno.ESHUTDOWN, "ire-otel was shut down")
             path = self._folder / f"{self._name}{len(self._files):04}{SUFFIX}"
-            self.exhausted = True
             whole = _mapped(path, SLOT * SLOTS)
-            self.exhausted = False
+            self.complained = False
             slots = [Slot(whole, start) for start in range(0, SLOT * SLOTS, SLOT)]
             self._files.append((path, slots))
         ready, rest = slots[:READY], slots[READY:]

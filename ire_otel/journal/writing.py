@@ -79,12 +79,12 @@ class Journal:
         return True
 
     def _next_slot(self) -> bool:
-        said = self._arenas.exhausted
         try:
             slot = self._arenas.take()
         except OSError as error:
             self.broken = True
-            if not said:
+            if not self._arenas.complained:
+                self._arenas.complained = True
                 logger.error(  # noqa: TRY400 # the cause is the system's, in one line
                     "the journal cannot grow (%s); until its disk has room again, runs are safe from errors, but not "
                     "from the death of the process",
