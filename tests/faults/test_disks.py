@@ -21,6 +21,8 @@ TINY: Final = 1
 SHORT_RUNS: Final = 10
 LONG: Final = 9_000
 """Decisions of a run that outgrows its first arena."""
+PATIENCE: Final = 15
+"""Seconds within which a worker has tried everything: no full disk is waited for."""
 NO_JOURNAL: Final = "the journal cannot grow"
 
 
@@ -151,7 +153,9 @@ def test_a_disk_that_is_full_for_a_while(
             process.tell("run 3")
         process.tell("close")
         process.tell("flush 30")
+        asked = time.monotonic()
         while_full = process.hear("flush")
+        assert time.monotonic() - asked < PATIENCE, process.log()
         disk.free()
         took = everything_arrives(process)
     assert while_full == ["flush", str(what == "state")], process.log()
