@@ -144,7 +144,7 @@ def recovered(brain: Brain) -> list[Recovered]:
         exporter.shutdown()
 
 
-def test_a_journal_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
+def test_a_journal_that_is_cut_off_while_it_is_read(tmp_path: Path, figures: RecordFigure) -> None:
     """A journal that its process, or another recovery, cuts off while it is read does not kill the reader."""
     killed_after("endless", tmp_path, 0.01)
     (arena,) = tmp_path.glob(f"brain/_spool/journals/*/{ARENA}")
@@ -152,3 +152,4 @@ def test_a_journal_that_is_cut_off_while_it_is_read(tmp_path: Path) -> None:
         os.truncate(arena, 0)
         (log,) = journals.logs()
     assert log.entries == []
+    figures("readers killed", 0)
