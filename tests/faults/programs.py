@@ -296,9 +296,10 @@ def forks_while_rows_are_written() -> None:
 
     def pipelines() -> None:
         while not stopped.is_set():
-            with ire_otel.run(query="long"):
-                for number in range(500):
+            with ire_otel.run(query="long") as run:
+                for number in range(1000):
                     ire_otel.decide("took", what=number)
+            ire_otel.finish_sync(run)
 
     def work() -> None:
         with ire_otel.run(query="child") as run:
