@@ -55,10 +55,10 @@ class Arenas:
         self._free: deque[Slot] = deque()
         self._files: list[tuple[Path, list[Slot]]] = []
         self._closed = False
+        self._lock = threading.Lock()
         self._few = threading.Event()
         """Set while fewer slots wait than should."""
         self._keeper: threading.Thread | None = None
-        self._lock = threading.Lock()
 
     def take(self) -> Slot:
         """Give a zeroed slot. Raises OSError where no file can be made for it."""
