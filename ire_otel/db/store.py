@@ -1,11 +1,13 @@
 """RunStore: writes the rows of finished runs, several runs in one transaction."""
 
+import os
 from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from datetime import datetime
 from operator import attrgetter
 from threading import Lock
 from typing import Any, Final
+from weakref import WeakSet
 
 import msgspec
 import sqlalchemy as sa
@@ -33,6 +35,10 @@ _CHILDREN: Final[tuple[tuple[sa.Table, type[msgspec.Struct], str], ...]] = (
 _CUT_SHORT: Final = "its process has not been heard of, and left no journal on this machine"
 
 
+_FORK_WAIT: Final = 1.0
+"""Seconds that a fork waits at most for a transaction on SQLite."""
+
+
 class RunStore:
     """One connection for writing rows, opened at the first `save` and after a failure. Any thread, one process."""
 
@@ -41,6 +47,8 @@ class RunStore:
         self._statements = _Statements(self.database)
         self._connection: sa.PoolProxiedConnection | None = None
         self._lock = Lock()
+        if self.database.file is not None:
+            _on_sqlite.add(self)
 
     def save(self, rows: Sequence[Row]) -> dict[str, RowRefusedError]:
         """Write runs in one transaction; a run that has a row already gets it replaced, child rows included.
@@ -72,7 +80,7 @@ class RunStore:
             .where(tables.traces.c.trace_id.not_in(list(live)))
             .values(status="incomplete", current_stage=None, error=_CUT_SHORT)
         )
-        with wrapped(self.database):
+        with self._lock, wrapped(self.database):
             ensure_current(self.database)
             with engine(self.database).begin() as connection:
                 return connection.execute(statement).rowcount
@@ -81,6 +89,20 @@ class RunStore:
         """Close the connection; the next `save` opens another."""
         with self._lock:
             self._drop_connection()
+
+    def hold(self) -> bool:
+        """Before a fork: let nobody write, and close the connection; gives whether there is something to `resume`.
+
+        SQLite keeps the locks of a process in its memory. A child would take those for its own, and never give them up.
+        """
+        held = self._lock.acquire(timeout=_FORK_WAIT)
+        if held:
+            self._drop_connection()
+        return held
+
+    def resume(self) -> None:
+        """After a fork, in both processes."""
+        self._lock.release()
 
     def _write(self, rows: Sequence[Row]) -> RowRefusedError | None:
         """Write in one transaction; give the refusal where one of the rows is refused."""
@@ -115,6 +137,23 @@ class RunStore:
             # because it keeps its lock while the error's traceback still holds a cursor.
             with suppress(Exception):
                 connection.invalidate() if self.database.file is None else connection.close()
+
+
+_on_sqlite: WeakSet[RunStore] = WeakSet()
+_held: list[RunStore] = []
+"""Those that a fork under way holds."""
+
+
+def _before_fork() -> None:
+    _held.extend(store for store in tuple(_on_sqlite) if store.hold())
+
+
+def _after_fork() -> None:
+    while _held:
+        _held.pop().resume()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 
 class _Statements:

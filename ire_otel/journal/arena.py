@@ -59,11 +59,17 @@ class Arenas:
         self.complained = False
         """Whether somebody has said that no file can be made; False again once one could."""
         self._lock = threading.Lock()
+        self._few = threading.Event()
+        """Set while fewer slots wait than should."""
+        self._keeper: threading.Thread | None = None
 
     def take(self) -> Slot:
         """Give a zeroed slot. Raises OSError where no file can be made for it."""
         try:
-            return self._free.pop()  # the one used last: its pages are in memory
+            slot = self._free.pop()  # the one used last: its pages are in memory
+            if len(self._free) < READY and not self._few.is_set():
+                self._few.set()
+            return slot
         except IndexError:
             self._add()
             return self.take()
@@ -73,14 +79,29 @@ class Arenas:
         self._free.extend(slots)
 
     def prepare(self) -> None:
-        """See to it that slots wait, with their pages in memory, so that no run has to wait for one. Raises OSError."""
+        """See to it that slots wait, with their pages in memory, so that no run has to wait for one. Raises OSError.
+
+        From then on a thread does, for whoever calls this may be waiting for a database when the next are needed.
+        """
+        if self._keeper is None:
+            self._keeper = threading.Thread(target=self._keep, name="ire-otel-journals", daemon=True)
+            with suppress(RuntimeError):  # the interpreter exits
+                self._keeper.start()
         while len(self._free) < READY:
             self._add(touched=True)
+
+    def _keep(self) -> None:
+        while self._few.wait() and not self._closed:
+            self._few.clear()
+            with suppress(OSError):  # whoever needs one says so
+                while len(self._free) < READY:
+                    self._add(touched=True)
 
     def close(self) -> None:
         """Give no more slots, and cut off the disk space behind the last one in use."""
         with self._lock:
             self._closed = True
+            self._few.set()
             free = set(self._free)
             self._free.clear()
         for path, slots in self._files:

@@ -26,6 +26,7 @@ from ire_otel import semconv
 
 FOREVER: Final = 60
 """Seconds that somebody waits who is going to be killed."""
+FORKS: Final = 20
 EVERY: Final = 0.01
 """Seconds between two looks."""
 
@@ -287,6 +288,34 @@ def forks_while_threads_run() -> None:
     stopped.set()
     for thread in threads:
         thread.join()
+
+
+def forks_while_rows_are_written() -> None:
+    """Fork while the worker writes rows, most of the time; say what becomes of the children's rows."""
+    stopped = threading.Event()
+
+    def pipelines() -> None:
+        while not stopped.is_set():
+            with ire_otel.run(query="long") as run:
+                for number in range(1000):
+                    ire_otel.decide("took", what=number)
+            ire_otel.finish_sync(run)
+
+    def work() -> None:
+        with ire_otel.run(query="child") as run:
+            pass
+        tell(f"row {ire_otel.finish_sync(run)['supabase']}")
+
+    ire_otel.configure(finish_timeout=30.0)
+    small_run("main")
+    ire_otel.flush()
+    thread = threading.Thread(target=pipelines)
+    thread.start()
+    for _ in range(FORKS):
+        time.sleep(EVERY * 3)
+        os.waitpid(in_child(work), 0)
+    stopped.set()
+    thread.join()
 
 
 def prefork() -> None:

@@ -212,6 +212,14 @@ def test_forked_processes_trace_runs_of_their_own(program: Program) -> None:
     assert len(recovered()) == len(made)
 
 
+def test_a_child_that_is_forked_in_the_middle_of_a_transaction_writes_its_rows() -> None:
+    """SQLite keeps the locks of a process in its memory: the child would wait for a transaction that nobody ends."""
+    process = run(programs.forks_while_rows_are_written)
+    assert (process.code, process.errors) == (0, "")
+    assert [line for line in process.lines if line.startswith("row")] == ["row saved"] * programs.FORKS
+    assert_kept(process, recovered())
+
+
 def test_workers_of_a_prefork_server_that_are_terminated_leave_their_runs() -> None:
     """The handler that they inherited is theirs: each run names the signal."""
     process = run(programs.terminated_prefork)
