@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from collections import defaultdict
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -192,8 +193,11 @@ def _slots_of(path: Path, stack: ExitStack) -> list[Part]:
 
 def _words(handle: int, offset: int) -> list[bytes]:
     """Give what a slot says of itself; nothing where it is free, or its beginning torn."""
-    words = os.pread(handle, _HEADER, offset).partition(b"\n")[0].split(b" ")
-    return words if len(words) == _HEADER_WORDS and words[0] == b"slot" and words[3].isdigit() else []
+    said, _, checksum = os.pread(handle, _HEADER, offset).partition(b"\n")[0].rpartition(b" ")
+    if checksum != b"%08x" % zlib.crc32(said):
+        return []
+    words = said.split(b" ")
+    return words if len(words) == _HEADER_WORDS and words[0] == b"slot" else []
 
 
 def _content(part: Part) -> bytes:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import mmap
 import threading
+import zlib
 from typing import Final
 
 from ire_otel.journal.arena import SLOT, Arenas, Slot
@@ -16,8 +17,9 @@ SLOT_VERSION: Final = 1
 
 
 def slot_header(key: str, index: int) -> bytes:
-    """Give the line that begins a slot: which log it belongs to, and which part of it this is."""
-    return f"slot {SLOT_VERSION} {key} {index}\n".encode()
+    """Give the line that begins a slot: which log it belongs to, which part of it this is, and a checksum of that."""
+    words = f"slot {SLOT_VERSION} {key} {index}".encode()
+    return b"%b %08x\n" % (words, zlib.crc32(words))
 
 
 class Journal:

@@ -131,8 +131,7 @@ def test_a_refused_row_is_set_aside(away: Faulty) -> None:
         programs.small_run("poison" if number % 5 == 0 else f"later {number}")
     wait_until(lambda: len(documents()) == RUNS + 4, 90)
     away.give()
-    wait_until(lambda: not outbox(), PATIENCE)
-    assert len(stored(away)) == 3 + RUNS * 4 // 5
+    wait_until(lambda: len(stored(away)) == 3 + RUNS * 4 // 5 and not outbox(), PATIENCE)
     refused = list(Outbox(Path("brain/_spool").absolute()).refused())
     poisoned = {made.trace_id for made in documents() if made.run.query == "poison"}
     assert {one.trace_id for one in refused} == poisoned

@@ -116,10 +116,13 @@ def test_a_damaged_journal(
             assert any(line.places & harmed for line in lines[:VITAL])
             counted["no run"] += 1
             continue
-        found = set(decisions(documents[0], may_differ=True))
+        taken = decisions(documents[0], may_differ=True)
+        found = set(taken)
         readable = {line.number for line in lines if line.number is not None and not line.places & harmed}
-        assert readable <= found, sorted(readable - found)
-        assert recorded <= found or made[0].damaged or beginnings(lines) & harmed or damage is cut
+        # A stage whose line names another run now is no part of this one: it is kept, and waits for that.
+        assert readable <= found or made[0].left, sorted(readable - found)
+        # A flipped byte may leave a line that reads well, and says something else; never one decision fewer unsaid.
+        assert len(recorded) <= taken.total() or made[0].damaged or beginnings(lines) & harmed or damage is cut
         counted["whole"] += len(readable)
         counted["found"] += len(found & recorded)
     figures("arenas damaged", TRIALS)
@@ -131,7 +134,7 @@ def test_a_damaged_journal(
 
 def beginnings(lines: list[Line]) -> set[int]:
     """Give the offsets of the bytes with which the slots in use begin: who owns a slot is said nowhere else."""
-    return {place for line in lines for place in line.places if place % SLOT < len(b"slot 1 0 00\n")}
+    return {place for line in lines for place in line.places if place % SLOT < len(b"slot 1 0 00 01234567\n")}
 
 
 def recovered(brain: Brain) -> list[Recovered]:
