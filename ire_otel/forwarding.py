@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
+from ire_otel import content, exporter_names, redaction
 from ire_otel.processor import RunProcessor, is_ours
 from ire_otel.sdk_spans import from_readable, to_readable
+from ire_otel.settings import Settings
 from ire_otel.steps import Step, apply
 
 if TYPE_CHECKING:
@@ -32,8 +34,8 @@ class CompleteSpanExporter(SpanExporter):
     off the pipeline's threads, and every span goes through the steps first.
     """
 
-    def __init__(self, inner: SpanExporter, processor: RunProcessor, steps: Sequence[Step]) -> None:
-        """`processor` knows the logs; `steps` take out what must not leave."""
+    def __init__(self, inner: SpanExporter, processor: RunProcessor | None, steps: Sequence[Step]) -> None:
+        """`processor` knows the logs; None where spans come complete. `steps` take out what must not leave."""
         self.inner = inner
         self._processor = processor
         self._steps = steps
@@ -63,7 +65,7 @@ class CompleteSpanExporter(SpanExporter):
         return self.inner.force_flush(timeout_millis)
 
     def _complete(self, span: ReadableSpan) -> ReadableSpan | None:
-        known = self._processor.record_of(span) if is_ours(span) else None
+        known = self._processor.record_of(span) if self._processor is not None and is_ours(span) else None
         if known is None and not self._steps:
             return span
         record = from_readable(span) if known is None else msgspec.structs.replace(known, name=span.name)
@@ -91,9 +93,9 @@ class CompleteSpanExporter(SpanExporter):
 class ForwardingProcessor(BatchSpanProcessor):
     """Feeds another exporter on a thread of its own, from a queue that drops its oldest spans when it is full."""
 
-    def __init__(self, inner: SpanExporter, processor: RunProcessor, steps: Sequence[Step]) -> None:
-        """Arguments as for CompleteSpanExporter; the size of the queue is OTEL_BSP_MAX_QUEUE_SIZE (2048)."""
-        self.complete = CompleteSpanExporter(inner, processor, steps)
+    def __init__(self, complete: CompleteSpanExporter) -> None:
+        """The size of the queue is OTEL_BSP_MAX_QUEUE_SIZE (2048)."""
+        self.complete = complete
         self._offered = 0
         self._flusher: threading.Thread | None = None
         super().__init__(self.complete)
@@ -114,6 +116,25 @@ class ForwardingProcessor(BatchSpanProcessor):
     def unsent(self) -> int:
         """Spans that wait, or, once it is shut down, that were dropped."""
         return self._offered - self.complete.exported - self.complete.refused - self.complete.withheld
+
+
+def made(
+    name: str,
+    make: Callable[..., SpanExporter],
+    chosen: Settings,
+    steps: Sequence[Step],
+    processor: RunProcessor | None,
+) -> CompleteSpanExporter | None:
+    """Make another exporter, with its steps before it; None, and an error in the log, where that fails."""
+    try:
+        exporter = make(chosen.otlp_json_file) if name == exporter_names.JSON_FILE_EXPORTER else make()
+    except Exception:
+        # One exporter that cannot work, whatever its reason, must not cost the run the others.
+        logger.exception("exporter %r cannot be made; ire-otel goes on without it", name)
+        return None
+    return CompleteSpanExporter(
+        exporter, processor, (*steps, *redaction.steps(chosen), *content.steps(chosen, name))
+    )  # fmt: skip
 
 
 def flush(processors: Sequence[ForwardingProcessor], timeout: float) -> bool:

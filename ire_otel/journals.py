@@ -54,6 +54,10 @@ class Owner(Protocol):
         """Learn that a run is let go of."""
         ...
 
+    def send(self, records: Sequence[SpanRecord]) -> bool:
+        """Send spans to the other exporters."""
+        ...
+
     def start_soon(self) -> None:
         """Learn that this process takes part in another's run, so that there is something to do in the background."""
         ...
@@ -158,7 +162,7 @@ class RunJournals:
 
     def chores(self, exporter: RecordExporter) -> Sequence[Chore]:
         """Give what is to be done on the worker's thread."""
-        recovery = Recovery(self._settings, exporter)
+        recovery = Recovery(self._settings, exporter, self._owner.send)
         return (
             self._prepare,
             lambda: self._refresh_rows(exporter),

@@ -10,7 +10,7 @@ import operator
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol, Self
@@ -43,6 +43,10 @@ class Exporter(Protocol):
     def cleaned(self, records: Sequence[SpanRecord]) -> list[SpanRecord]:
         """Give the records without what must not be written."""
         ...
+
+
+Send = Callable[[Sequence[SpanRecord]], bool]
+"""Takes spans to other exporters; False where that has to be tried again."""
 
 
 class Recovered(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,8 +107,23 @@ class Found(msgspec.Struct, frozen=True, kw_only=True):
 
     def silent_for(self) -> float:
         """Give the seconds since anybody recorded anything."""
-        times = [entry.time_ns for log in self.logs for entry in log.entries if isinstance(entry, _TIMED)]
-        return time.time() - max(times, default=0) / 1e9
+        return time.time() - max(map(_last_ns, self.logs), default=0) / 1e9
+
+    def cut_off(self, own: Path) -> list[SpanRecord]:
+        """Give the spans that a process never ended because it died, marked, and ended when it was last heard of.
+
+        Others that look at the trace have those that ended, and would find them without their parents. Runs of which
+        a sampler of the application may have kept the spans from others are left out.
+        """
+        return [
+            _ended(_as_found(record, log), _last_ns(log))
+            for log in self.logs
+            if log.folder == own and not log.sealed
+            for records in [log.records()]
+            if not any(semconv.RUN_FOREIGN_SPANS in record.attributes for record in records)
+            for record in records
+            if record.end_ns is None
+        ]
 
 
 _TIMED: Final = (runlog.Start, runlog.Event, runlog.End)
@@ -140,10 +159,11 @@ def orphans(state_dir: Path) -> list[Path]:
 class Recovery:
     """Brings the journals of processes that died into files and rows."""
 
-    def __init__(self, chosen: Settings, exporter: Exporter | None) -> None:
-        """exporter: None for a dry run."""
+    def __init__(self, chosen: Settings, exporter: Exporter | None, send: Send | None = None) -> None:
+        """exporter: None for a dry run. send: takes to other exporters the spans that nobody will end any more."""
         self._settings = chosen
         self._exporter = exporter
+        self._send = send
         self.problems: list[str] = []
         """Journals that could not be read."""
 
@@ -184,7 +204,10 @@ class Recovery:
             done = spool.done_in(folder)
             for trace_id in (trace_id for trace_id in trace_ids if trace_id not in done):
                 others = {*where.get(trace_id, ()), *spool.participants(state_dir, trace_id)} - {folder}
-                made = self._settle(Found.of(trace_id, sorted(others), journals), folder)
+                found = Found.of(trace_id, sorted(others), journals)
+                made = self._settle(found, folder)
+                if not (made.left or self._exporter is None or self._send is None):
+                    made = msgspec.structs.replace(made, left=not self._send(found.cut_off(folder)))
                 left = left or made.left
                 if self._exporter is not None and not made.left:
                     spool.mark_done(folder, trace_id)
@@ -277,6 +300,23 @@ class Recovery:
                         for trace_id in trace_ids:
                             spool.done_with(state_dir, trace_id, folder.name)
         spool.remove_unfinished(state_dir)
+
+
+def _last_ns(log: FoundLog) -> int:
+    """Give when a log's process was last heard of."""
+    return max((entry.time_ns for entry in log.entries if isinstance(entry, _TIMED)), default=0)
+
+
+def _ended(record: SpanRecord, end_ns: int) -> SpanRecord:
+    attributes = {**record.attributes, semconv.RUN_RECOVERED: True}
+    why = record.attributes.get(semconv.RUN_ERROR)
+    return msgspec.structs.replace(
+        record,
+        end_ns=max(end_ns, record.start_ns),
+        status="ERROR",
+        status_description=str(why or "its process died"),
+        attributes=attributes,
+    )
 
 
 def _as_found(record: SpanRecord, log: FoundLog) -> SpanRecord:

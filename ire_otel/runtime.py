@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.trace import Tracer
 
-from ire_otel import content, exporter_names, forwarding, processor, providers, redaction, settings
+from ire_otel import exporter_names, forwarding, processor, providers, settings
 from ire_otel.errors import ConfigurationError
 from ire_otel.journals import RunJournals
 from ire_otel.processor import RunProcessor
 from ire_otel.recording import host
 from ire_otel.recording.guard import logger
 from ire_otel.recording.process import Clock, anchored_clock
+from ire_otel.sdk_spans import to_readable
 from ire_otel.settings import Settings
 from ire_otel.signals import EndingSignals
 from ire_otel.worker import RecordExporter, Worker
@@ -29,7 +30,7 @@ from ire_otel.worker import RecordExporter, Worker
 if TYPE_CHECKING:
     from ire_otel.forwarding import ForwardingProcessor
     from ire_otel.recording.run import Trace
-    from ire_otel.records import ExportOutcome
+    from ire_otel.records import ExportOutcome, SpanRecord
     from ire_otel.runlog import RunLog
     from ire_otel.steps import Step
 
@@ -87,16 +88,11 @@ class Runtime:
         processor.attach(self.processor, provider, writes=self._worker is not None)
         self._tracer = providers.tracer_of(provider)
         for name, make in self._others.items():
-            try:
-                exporter = make(self.settings.otlp_json_file) if name == exporter_names.JSON_FILE_EXPORTER else make()
-            except Exception:  # noqa: BLE001 # anybody's, which may fail in any way
-                # One exporter that cannot work, whatever its reason, must not cost the run the others.
-                logger.exception("exporter %r cannot be made; ire-otel goes on without it", name)
-                continue
-            steps = (*self._steps, *redaction.steps(self.settings), *content.steps(self.settings, name))
-            forwarding_processor = forwarding.ForwardingProcessor(exporter, self.processor, steps)
-            provider.add_span_processor(forwarding_processor)
-            self._forwarding.append(forwarding_processor)
+            exporter = forwarding.made(name, make, self.settings, self._steps, self.processor)
+            if exporter is not None:
+                forwarding_processor = forwarding.ForwardingProcessor(exporter)
+                provider.add_span_processor(forwarding_processor)
+                self._forwarding.append(forwarding_processor)
 
     def records(self, project: str | None) -> bool:
         """Tell whether runs of `project` are traced."""
@@ -170,6 +166,13 @@ class Runtime:
         self._starting = None
         self.processor.begin_anew()
         self._journals.begin_anew()
+
+    def send(self, records: Sequence[SpanRecord]) -> bool:
+        """Queue spans for the other exporters."""
+        for forwarding_processor in self._forwarding:
+            for record in records:
+                forwarding_processor.on_end(to_readable(record))
+        return True
 
     def late(self, log: RunLog) -> None:
         """Take a finished run to the worker again."""

@@ -120,7 +120,8 @@ def test_one_failing_exporter_starves_no_other() -> None:
     provider = TracerProvider(shutdown_on_exit=False)
     processor = RunProcessor(lambda _log: None, lambda run_id, _: RunLog(run_id, "p", {}))
     for exporter in (Refusing(), good):
-        provider.add_span_processor(forwarding.ForwardingProcessor(exporter, processor, ()))
+        complete = forwarding.CompleteSpanExporter(exporter, processor, ())
+        provider.add_span_processor(forwarding.ForwardingProcessor(complete))
     ire_otel.configure(tracer_provider=provider)
     started = time.perf_counter()
     reference_run()

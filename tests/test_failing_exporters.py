@@ -45,7 +45,8 @@ def test_a_good_exporter_beside_one_that_blocks_and_one_that_raises(monkeypatch:
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "16")
     knows = RunProcessor(lambda _log: None, lambda run_id, _: RunLog(run_id, "p", {}))
     good, blocking = InMemorySpanExporter(), Blocking()
-    processors = [forwarding.ForwardingProcessor(one, knows, ()) for one in (blocking, Raising(), good)]
+    complete = [forwarding.CompleteSpanExporter(one, knows, ()) for one in (blocking, Raising(), good)]
+    processors = [forwarding.ForwardingProcessor(one) for one in complete]
     provider = TracerProvider(shutdown_on_exit=False)
     for processor in processors:
         provider.add_span_processor(processor)

@@ -11,15 +11,19 @@ from typing import Any
 import pytest
 
 import ire_otel
-from ire_otel import settings
+from ire_otel import semconv, settings
 from ire_otel.journal import spool
 from ire_otel.outbox import Outbox
 from ire_otel.recovery import Recovery
+from ire_otel_exporters.otlp import from_otlp
 from ire_otel_exporters.research import ResearchExporter
 from tests.children import Child
+from tests.databases import free_port
+from tests.otlp_sink import Sink, receiving
 from tests.runs import decisions, document, documents, stored_rows, wait_until
 
 STATE = Path("brain/_spool")
+SECRET = f"sk-ant-api03-{'a1B2' * 20}"
 
 
 def killed(count: int = 3) -> str:
@@ -181,22 +185,85 @@ def test_rows_that_nobody_refreshes_are_settled(monkeypatch: pytest.MonkeyPatch)
     exporter.shutdown()
 
 
+def test_others_get_the_spans_that_never_ended() -> None:
+    """A trace in Jaeger then has its run and stage: with their own ids, marked, redacted, and sent once."""
+    trace_id = killed_with_a_secret()
+    with receiving() as sink:
+        made = command("recover", IRE_OTEL_EXPORTERS="ire,otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+        assert (made.returncode, made.stderr) == (0, "")
+        check_sent(sink, trace_id)
+        sink.bodies.clear()
+        command("recover", IRE_OTEL_EXPORTERS="ire,otlp", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url)
+        assert sink.bodies == []
+
+
+def test_the_next_start_sends_the_spans_that_never_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the exporters that it is configured with."""
+    trace_id = killed_with_a_secret()
+    with receiving() as sink:
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", sink.url)
+        ire_otel.configure(exporters=["ire", "otlp"])
+        wait_until(documents)
+        ire_otel.shutdown()
+        check_sent(sink, trace_id)
+
+
+def test_spans_that_nobody_takes_are_sent_by_the_next_recovery() -> None:
+    """Nothing else waits for that: file and row are written."""
+    trace_id = killed_with_a_secret()
+    variables = {"IRE_OTEL_EXPORTERS": "ire,otlp", "OTEL_EXPORTER_OTLP_TIMEOUT": "1"}
+    made = command("recover", OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{free_port()}", **variables)
+    assert made.returncode == 1
+    assert "OTLPSpanExporter did not take 2 spans; the next recovery sends them" in made.stdout
+    assert document().trace_id == trace_id
+    with receiving() as sink:
+        assert command("recover", OTEL_EXPORTER_OTLP_ENDPOINT=sink.url, **variables).returncode == 0
+        check_sent(sink, trace_id)
+
+
+def killed_with_a_secret() -> str:
+    """Let a process die with a run and its second stage open."""
+    child = Child(brain_dir="brain")
+    trace_id: str = child.do("run", f"why {SECRET}?")
+    child.do("stage", "intake")
+    child.do("end_stage")
+    child.do("stage", "collection")
+    child.do("decide", 1, 10)
+    child.kill()
+    return trace_id
+
+
+def check_sent(sink: Sink, trace_id: str) -> None:
+    """Check that a sink got the run and its open stage, and nothing else."""
+    spans = {span.name: span for request in sink.requests for span in from_otlp(request)}
+    assert spans.keys() == {"research_run", "collection"}
+    run, stage = spans["research_run"], spans["collection"]
+    assert (run.parent_span_id, stage.parent_span_id) == (None, run.span_id)
+    assert run.attributes[semconv.RUN_ID] == stage.attributes[semconv.RUN_ID] == trace_id
+    assert trace_id.endswith(run.span_id)
+    assert run.attributes[semconv.RUN_RECOVERED] is stage.attributes[semconv.RUN_RECOVERED] is True
+    assert [event.name for event in stage.events] == ["decision: numbered"]
+    assert run.status == stage.status == "ERROR"
+    assert "was killed" in str(run.status_description)
+    assert run.end_ns == stage.end_ns == stage.events[0].time_ns
+    assert not any(SECRET.encode() in body for body in sink.bodies)
+
+
 def _rows() -> list[dict[str, Any]]:
     return stored_rows() if Path("brain/traces.db").exists() else []
 
 
 def test_no_secret_stays_in_a_journal_that_was_recovered() -> None:
     """It is written anew without them, and late parts of its runs still find the rest."""
-    secret = f"sk-ant-api03-{'a1B2' * 20}"
     child = Child(brain_dir="brain")
-    trace_id: str = child.do("run", f"why {secret}?")
+    trace_id: str = child.do("run", f"why {SECRET}?")
     child.do("stage", "intake")
     child.do("decide", 1, 10)
     child.kill()
     (folder,) = spool.processes(STATE)
-    assert any(secret.encode() in path.read_bytes() for path in folder.iterdir())
+    assert any(SECRET.encode() in path.read_bytes() for path in folder.iterdir())
     assert recovered() == [trace_id]
-    assert not any(secret.encode() in path.read_bytes() for path in Path("brain").rglob("*") if path.is_file())
+    assert not any(SECRET.encode() in path.read_bytes() for path in Path("brain").rglob("*") if path.is_file())
     before = document()
     exporter = ResearchExporter(settings.load())
     made = Recovery(settings.load(), exporter).settle(before.metadata.otel_trace_id, folder)

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 import typer
 
-from ire_otel import settings
+from ire_otel import exporter_names, settings
 from ire_otel.cli import terminal
 from ire_otel.cli.progress import progress
 from ire_otel.errors import StoreError
 from ire_otel.outbox import Outbox, Refused
 
 if TYPE_CHECKING:
+    from ire_otel.records import SpanRecord
     from ire_otel.recovery import Recovered
     from ire_otel_exporters.research import ResearchExporter
+
+
+_NOWHERE: Final = (exporter_names.OWN_EXPORTER, "console")
+"""Exporters that send nothing to anybody else."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,17 +47,21 @@ def recover(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what there is.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
-    """Write the runs of processes that died, and the rows that wait for their database; exit code 1 if any is left."""
+    """Write the runs of processes that died, and the rows that wait for their database; exit code 1 if any is left.
+
+    Other exporters, such as OTLP, get the spans of those runs that never ended.
+    """
     from ire_otel_exporters.research import ResearchExporter
 
     chosen = settings.load()
-    exporter = None if dry_run else ResearchExporter(chosen)
     begun = time.monotonic()
-    try:
-        report = _recovered(chosen, exporter, as_json=as_json)
-    finally:
-        if exporter is not None:
-            exporter.shutdown()
+    with ExitStack() as stack:
+        exporter = others = None
+        if not dry_run:
+            exporter, others = ResearchExporter(chosen), _Others(chosen)
+            stack.callback(others.shutdown)
+            stack.callback(exporter.shutdown)
+        report = _recovered(chosen, exporter, others, as_json=as_json)
     if as_json:
         terminal.print_json(report)
     else:
@@ -59,12 +70,54 @@ def recover(
         raise typer.Exit(1)
 
 
-def _recovered(chosen: settings.Settings, exporter: ResearchExporter | None, *, as_json: bool) -> Report:
+class _Others:
+    """The exporters, besides ours, that send spans somewhere."""
+
+    def __init__(self, chosen: settings.Settings) -> None:
+        from ire_otel.forwarding import made
+
+        named = settings.with_exporters(
+            chosen, tuple(dict.fromkeys((*chosen.exporters, *settings.opentelemetry_exporters())))
+        )
+        usable, unusable = exporter_names.with_usable_exporters(named, _NOWHERE)
+        self.problems = [str(problem) for problem in unusable]
+        found = {name: exporter_names.find_exporter(name, chosen) for name in usable.exporters}
+        exporters = [
+            made(name, exporter_names.loaded(name, entry_point), chosen, (), None)
+            for name, entry_point in found.items()
+        ]
+        self._exporters = [exporter for exporter in exporters if exporter is not None]
+
+    def send(self, records: Sequence[SpanRecord]) -> bool:
+        """Send spans; False, and a problem more, where one of the exporters did not take them."""
+        from opentelemetry.sdk.trace.export import SpanExportResult
+
+        from ire_otel.sdk_spans import to_readable
+
+        if not records:
+            return True
+        spans = [to_readable(record) for record in records]
+        refusing = [one for one in self._exporters if one.export(spans) is not SpanExportResult.SUCCESS]
+        self.problems += [
+            f"{type(one.inner).__qualname__} did not take {len(spans)} spans; the next recovery sends them"
+            for one in refusing
+        ]
+        return not refusing
+
+    def shutdown(self) -> None:
+        """Shut the exporters down."""
+        for exporter in self._exporters:
+            exporter.shutdown()
+
+
+def _recovered(
+    chosen: settings.Settings, exporter: ResearchExporter | None, others: _Others | None, *, as_json: bool
+) -> Report:
     from ire_otel.recovery import Recovery
 
     outbox = Outbox(chosen.state_dir)
     waiting = len(outbox)
-    recovery = Recovery(chosen, exporter)
+    recovery = Recovery(chosen, exporter, None if others is None else others.send)
     pending = recovery.pending()
     traces: list[Recovered] = []
     with progress("recover", sum(map(len, pending.values())), "traces") as on_step:
@@ -73,7 +126,7 @@ def _recovered(chosen: settings.Settings, exporter: ResearchExporter | None, *, 
             traces.append(made)
             if not as_json:
                 _tell_of(made)
-    problems = list(recovery.problems)
+    problems = [*recovery.problems, *(() if others is None else others.problems)]
     settled = 0
     if exporter is not None:
         problems += _drained(exporter)
