@@ -69,7 +69,7 @@ def document_and_row(chosen: Settings, path: Path) -> tuple[TraceDocument, Row]:
     """Read a trace file, and make the rows that it asks for. Raises TraceFileError and RowRefusedError."""
     read = document(path)
     try:
-        return read, row(read, chosen.location(path))
+        return read, row(read, chosen.location(path), chosen.jaeger_link(read.metadata.otel_trace_id))
     except RowRefusedError:
         raise
     except Exception as error:

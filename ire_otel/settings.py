@@ -56,6 +56,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How the `otlp` exporter talks; also OTEL_EXPORTER_OTLP_PROTOCOL. Its address is OTEL_EXPORTER_OTLP_ENDPOINT."""
     otlp_json_file: Path = Path()
     """File that the `otlp-json-file` exporter appends to; default `spans.jsonl` in brain_dir."""
+    jaeger_url: str = ""
+    """Where Jaeger's page is, e.g. `http://localhost:16686`; `ire-otel show` and rows then link to the run in it."""
     redact: bool = True
     """False: secrets are written and sent as they were recorded."""
     redact_patterns: dict[str, str] = {}
@@ -89,6 +91,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         appended = brain / "spans.jsonl" if self.otlp_json_file == Path() else self.otlp_json_file
         set_once(self, "otlp_json_file", appended.expanduser().absolute())
         set_once(self, "database_url", self.database_url or f"sqlite:///{brain / 'traces.db'}")
+
+    def jaeger_link(self, otel_trace_id: str | None) -> str | None:
+        """Give the address of a trace in Jaeger's page; None where nobody said where that is."""
+        return f"{self.jaeger_url.rstrip('/')}/trace/{otel_trace_id}" if self.jaeger_url and otel_trace_id else None
 
     def enabled_for(self, project: str | None) -> bool:
         """Tell whether runs of `project` are traced."""
@@ -251,6 +257,10 @@ def _checked(key: str, value: Any, place: str) -> Any:
         value = [value]
     if key == "content" and isinstance(value, Mapping):
         _check_policies(value, place)
+    if key == "jaeger_url" and isinstance(value, str) and not value.startswith(("http://", "https://")):
+        raise ConfigurationError(
+            f"setting {key!r} in {place} cannot be {value!r}: give http://<host>:16686, or the like"
+        )
     # Only the environment gives everything as text, so only there does "5" stand for a number.
     lax = place == "the environment"
     try:

@@ -246,6 +246,19 @@ def test_show_works_from_the_files_alone(files_only: Path, cobots: dict[str, Any
     assert ire_otel(files_only, "show", "last").code == 0
 
 
+def test_runs_link_to_jaeger(files_only: Path, cobots: dict[str, Any]) -> None:
+    """Where it is known where Jaeger is: in `show` and in rows; no row is wrong because it is known elsewhere."""
+    where = {"IRE_OTEL_JAEGER_URL": "https://jaeger.example.org"}
+    link = f"https://jaeger.example.org/trace/{cobots['metadata']['otel_trace_id']}"
+    shown = ire_otel(files_only, "show", cobots["trace_id"], COLUMNS="200", **where)
+    assert link in shown.out
+    assert ire_otel(files_only, "db", "reindex", **where).code == 0
+    listed = json.loads(ire_otel(files_only, "runs", "--json").out)
+    assert [run["jaeger_url"] for run in listed if run["trace_id"] == cobots["trace_id"]] == [link]
+    assert "jaeger_url" not in ire_otel(files_only, "verify").out
+    assert "jaeger" not in ire_otel(files_only, "show", cobots["trace_id"]).out
+
+
 def test_show_of_a_corrupt_file(files_only: Path, cobots: dict[str, Any]) -> None:
     """A corrupt trace file fails in one line that names the file."""
     path = next(files_only.glob(f"brain/projects/*/_traces/{cobots['trace_id']}.json"))

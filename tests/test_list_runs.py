@@ -64,6 +64,7 @@ def test_a_result_holds_what_a_table_shows(recorded: str) -> None:
         cost_usd=0.32,
         error=None,
         current_stage=None,
+        jaeger_url=None,
         trace_file_path=LOCATION,
         report_file_path="brain/projects/cobot/artifacts/report.md",
     )

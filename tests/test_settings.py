@@ -13,6 +13,15 @@ from ire_otel.locations import project_folder
 from tests.runs import document
 
 
+def test_the_address_of_jaeger_is_checked_and_used() -> None:
+    """It is a web address; links are made of it whether or not it ends with a slash."""
+    for given in ("http://jaeger:16686", "http://jaeger:16686/"):
+        assert settings.Settings(jaeger_url=given).jaeger_link("ab" * 16) == f"http://jaeger:16686/trace/{'ab' * 16}"
+    assert settings.Settings().jaeger_link("ab" * 16) is None
+    with pytest.raises(ConfigurationError, match=r"'jaeger_url' in configure.. cannot be 'localhost:16686': give http"):
+        settings.load({"jaeger_url": "localhost:16686"}, environment={})
+
+
 def test_the_environment_overrides_the_file_and_arguments_override_both(tmp_path: Path) -> None:
     """ire_otel.toml < IRE_OTEL_* < configure()."""
     (tmp_path / "ire_otel.toml").write_text('brain_dir = "from_file"\nfinish_timeout = 1\nsettle_after = 2.5\n')

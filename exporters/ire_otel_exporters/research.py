@@ -125,7 +125,7 @@ class ResearchExporter(SpanExporter):
         for run_id, records in runs:
             document = assembly.assemble(apply(self._steps, records), run_id=run_id, live=True)
             with suppress(RowRefusedError):  # said when the run has ended
-                rows.append(row(document, None))
+                rows.append(self._row(document, None))
         self._rows.save_live(rows)
 
     def retry(self, *, now: bool = False) -> float | None:
@@ -153,7 +153,7 @@ class ResearchExporter(SpanExporter):
         changed = len(cleaned) != len(records) or any(map(operator.is_not, cleaned, records))
         outcome = ExportOutcome(trace_id=run_id, file_path=str(path), cleaned=changed)
         try:
-            made = row(document, self._settings.location(path))
+            made = self._row(document, self._settings.location(path))
             document = _with_notes(document, made.notes)
         except RowRefusedError as refusal:
             made, outcome = None, msgspec.structs.replace(outcome, **self._rows.refused(run_id, refusal))
@@ -163,8 +163,11 @@ class ResearchExporter(SpanExporter):
             reason = f"cannot write {path}: {error.strerror}"
             logger.error("%s; the run's row says so", reason)  # noqa: TRY400 # the cause is the system's, in one line
             outcome = msgspec.structs.replace(outcome, file_path=None, file_error=reason)
-            return outcome, None if made is None else row(document, None)
-        return outcome, made if richer is None or made is None else row(richer, made.run.trace_file_path)
+            return outcome, None if made is None else self._row(document, None)
+        return outcome, made if richer is None or made is None else self._row(richer, made.run.trace_file_path)
+
+    def _row(self, document: TraceDocument, location: str | None) -> Row:
+        return row(document, location, self._settings.jaeger_link(document.metadata.otel_trace_id))
 
     def _write_newest(self, path: Path, document: TraceDocument, source: str) -> TraceDocument | None:
         """Write a document, unless one made from more records stands there: that one is given then."""

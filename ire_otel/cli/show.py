@@ -38,18 +38,18 @@ def show(
     wanted = _run_of(trace_id)
     run = _going_on(wanted, chosen, follow=follow)
     if run is None:
-        _show_file(trace_file(wanted, chosen), stage, as_json=as_json)
+        _show_file(trace_file(wanted, chosen), chosen, stage, as_json=as_json)
     elif not follow:
         _show_so_far(run, chosen, stage, as_json=as_json)
     else:
         from ire_otel.cli.follow import until_its_end
 
         with suppress(KeyboardInterrupt):  # Ctrl-C is how one stops looking
-            _show_file(until_its_end(chosen, run, terminal.console(), quiet=as_json), None, as_json=as_json)
+            _show_file(until_its_end(chosen, run, terminal.console(), quiet=as_json), chosen, None, as_json=as_json)
 
 
-def _show_file(path: Path, stage: str | None, *, as_json: bool) -> None:
-    _show(_read(path), str(path), stage, as_json=as_json)
+def _show_file(path: Path, chosen: Settings, stage: str | None, *, as_json: bool) -> None:
+    _show(_read(path), str(path), chosen, stage, as_json=as_json)
 
 
 def _show_so_far(run: LiveRun, chosen: Settings, stage: str | None, *, as_json: bool) -> None:
@@ -57,25 +57,27 @@ def _show_so_far(run: LiveRun, chosen: Settings, stage: str | None, *, as_json: 
 
     data = so_far(chosen, run)
     if data is None:  # it ended just now
-        _show_file(trace_file(run.trace_id, chosen), stage, as_json=as_json)
+        _show_file(trace_file(run.trace_id, chosen), chosen, stage, as_json=as_json)
     else:
-        _show(data, f"the journal of run {run.trace_id}", stage, as_json=as_json, now=time.time())
+        _show(data, f"the journal of run {run.trace_id}", chosen, stage, as_json=as_json, now=time.time())
 
 
-def _show(data: bytes, place: str, stage: str | None, *, as_json: bool, now: float | None = None) -> None:
+def _show(
+    data: bytes, place: str, chosen: Settings, stage: str | None, *, as_json: bool, now: float | None = None
+) -> None:
     from ire_otel.reader import decode
 
     document = decode(data, place)
-    chosen = None if stage is None else _stage(document, stage)
-    if as_json and chosen is not None:
-        terminal.print_json(chosen)
+    alone = None if stage is None else _stage(document, stage)
+    if as_json and alone is not None:
+        terminal.print_json(alone)
     elif as_json:
         sys.stdout.write(data.decode().rstrip("\n") + "\n")
     else:
         from ire_otel.cli import waterfall
 
         picture = (
-            waterfall.overview(document, now=now)
+            waterfall.overview(document, now=now, jaeger_url=chosen.jaeger_link(document.metadata.otel_trace_id))
             if stage is None
             else waterfall.stage_in_full(document, stage, now=now)
         )

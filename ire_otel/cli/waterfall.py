@@ -78,12 +78,16 @@ class Bar:
         )
 
 
-def overview(document: TraceDocument, *, now: float | None = None) -> RenderableType:
-    """Give the whole run, texts shortened to a line each. now: Unix time in seconds, for a run that goes on."""
+def overview(document: TraceDocument, *, now: float | None = None, jaeger_url: str | None = None) -> RenderableType:
+    """Give the whole run, texts shortened to a line each.
+
+    now: Unix time in seconds, for a run that goes on. jaeger_url: where the run is in Jaeger's page.
+    """
     axis = _axis(document, now)
     steps = _steps(document)
     label_width = max((len(step.label) for step in steps), default=0)
     parts: list[RenderableType] = [*_heading(document, axis)]
+    parts += [] if jaeger_url is None else [Text(jaeger_url, style="dim", overflow="fold")]
     for step in steps:
         parts += [Text(), _bar_line(step, axis, label_width), _indented(_step_lines(step, full=False))]
     parts += _section("iterations", map(_iteration, document.iterations))

@@ -90,6 +90,7 @@ traces = Table(
     Column("created_at", UtcDateTime, server_default=UtcNow()),
     Column("updated_at", UtcDateTime, server_default=UtcNow()),
     Column("current_stage", String(100)),
+    Column("jaeger_url", String(500)),
 )
 """One row a run."""
 

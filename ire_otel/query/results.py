@@ -52,6 +52,8 @@ class TraceResult(msgspec.Struct, frozen=True, kw_only=True):
     """The stage that the run is in; None once it has ended."""
     trace_file_path: str | None
     """From the brain folder's own name on (`brain/projects/…`); None where the file could not be written."""
+    jaeger_url: str | None
+    """Where the run is in Jaeger's page; None where `jaeger_url` was not set when it was written."""
     report_file_path: str | None
 
 

@@ -32,16 +32,17 @@ _FROM_RUN: Final = (
 )
 
 
-def row(document: TraceDocument, location: str | None) -> Row:
+def row(document: TraceDocument, location: str | None, jaeger_url: str | None = None) -> Row:
     """Make the rows of `document`, whose trace file is at `location` (`brain/projects/…`; None: not written).
 
+    jaeger_url: the address of the run in Jaeger's page.
     The notes belong into the document's `metadata.warnings`; with them there, the rows stay the same.
     Raises RowRefusedError where the trace_id or the start time is none that a row can have.
     """
     mend = Mending()
     attempts = [(name, attempt) for name, stage in document.stages.items() for attempt in _attempts(stage)]
     flat = [attempt for _, attempt in attempts]
-    run = _run_row(document, location, flat, mend)
+    run = _run_row(document, {"trace_file_path": location, "jaeger_url": jaeger_url}, flat, mend)
     return Row(
         run=run,
         principle_scores=list(_principle_scores(run, document.gate, mend)),
@@ -53,7 +54,9 @@ def row(document: TraceDocument, location: str | None) -> Row:
     )
 
 
-def _run_row(document: TraceDocument, location: str | None, attempts: list[Attempt], mend: Mending) -> RunRow:
+def _run_row(
+    document: TraceDocument, places: dict[str, str | None], attempts: list[Attempt], mend: Mending
+) -> RunRow:  # fmt: skip
     run, metadata = document.run, document.metadata
     dropped = metadata.dropped
     values: dict[str, Any] = {
@@ -78,7 +81,7 @@ def _run_row(document: TraceDocument, location: str | None, attempts: list[Attem
         "dropped_telemetry": 0 if dropped is UNSET else dropped.attributes + dropped.events + dropped.links,
         "schema_version": document.schema_version,
         "current_stage": document.open_stage if run.status == "in_progress" else None,
-        "trace_file_path": location,
+        **places,
         **_paths(mapping(document.outputs)),
     }
     mended = {column: _FITTERS[column](mend, value) for column, value in values.items()}

@@ -82,6 +82,8 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     """Version of the trace document."""
     trace_file_path: Path | None = None
     """From the brain folder's own name on; None where the file could not be written."""
+    jaeger_url: Path | None = None
+    """Where the run is in Jaeger's page, by the setting of the one who wrote the row."""
     report_file_path: Path | None = None
     output_file_paths: list[str] | None = None
 

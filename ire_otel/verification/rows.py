@@ -9,6 +9,7 @@ from ire_otel import values
 from ire_otel.db.stored import KEYS, TABLES
 from ire_otel.row import Row
 
+_ADDRESS: Final = "jaeger_url"
 SHOWN: Final = 100
 """Characters of a value that are shown, from where two values begin to differ."""
 
@@ -40,6 +41,8 @@ def contrast(said: Any, stored: Any, unit: str = "") -> str:
 
 def _columns(own: msgspec.Struct, found: msgspec.Struct) -> Iterator[tuple[str, str]]:
     for name in own.__struct_fields__:
+        if name == _ADDRESS:
+            continue  # says where somebody's Jaeger is, and nothing of the run
         said, stored = getattr(own, name), getattr(found, name)
         if said != stored:
             yield name, contrast(said, stored)
