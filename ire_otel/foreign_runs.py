@@ -19,6 +19,8 @@ _AGENT_KINDS: Final = ("AGENT",)
 _TRACELOOP_KINDS: Final = ("agent", "workflow")
 _FAMILIES: Final = ("gen_ai.", "openinference.", "llm.", "traceloop.")
 """How attributes begin by which a trace is known to be an agent's."""
+_ID_DIGITS: Final = 16
+"""Hex digits of a run's id; the last ones of a trace's id are the random ones, whoever made it."""
 _QUESTIONS: Final = ("query", "question", "input", "topic", "prompt", "message")
 """Members of a JSON input, the first of which is what was asked."""
 
@@ -50,15 +52,19 @@ def holds_run(records: Iterable[SpanRecord]) -> bool:
     return any(semconv.RUN_ID in record.attributes for record in records)
 
 
-def is_agents(records: Iterable[SpanRecord]) -> bool:
-    """Tell whether a trace is an agent's: whether any span follows the GenAI conventions or OpenInference."""
-    return any(name.startswith(_FAMILIES) for record in records for name in record.attributes)
+def is_one(records: Iterable[SpanRecord], mapping: RunMapping) -> bool:
+    """Tell whether a trace without a run of ire-otel is to become one.
+
+    It is where the mapping names stages, or any span follows the GenAI conventions or OpenInference.
+    """
+    return bool(mapping.stages) or any(name.startswith(_FAMILIES) for record in records for name in record.attributes)
 
 
 def mapped(records: Sequence[SpanRecord], mapping: RunMapping = DEFAULT) -> list[SpanRecord]:
     """Give the spans of one trace (a run, its stages, and all else inside it) as `assemble` takes them.
 
-    The root becomes the run; without one, the earliest span. Its direct children (model calls and requests to other
+    The root becomes the run; without one, the earliest span. The run's id is made of the trace's, so that it stays the
+    same when the root comes later. Its direct children (model calls and requests to other
     services excepted) and all agent spans become stages. Spans keep what they hold, and those of a trace that holds a
     run already are given as they are.
     """
@@ -68,8 +74,8 @@ def mapped(records: Sequence[SpanRecord], mapping: RunMapping = DEFAULT) -> list
     by_start = sorted(records, key=lambda record: (record.start_ns, record.span_id))
     tops = [record for record in by_start if record.parent_span_id not in ids] or by_start
     root = next((record for record in tops if record.parent_span_id is None), tops[0])
-    day = datetime.fromtimestamp(root.start_ns // 1_000_000_000, UTC)
-    run_id = f"trc_{day:%Y%m%d}_{root.span_id}"
+    day = datetime.fromtimestamp(by_start[0].start_ns // 1_000_000_000, UTC)
+    run_id = f"trc_{day:%Y%m%d}_{root.trace_id[_ID_DIGITS:]}"
     given = []
     for record in records:
         if record.span_id == root.span_id:

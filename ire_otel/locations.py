@@ -6,6 +6,8 @@ from typing import Final
 
 UNNAMED: Final = "unknown"
 """Folder of runs that name no project."""
+INBOX: Final = "inbox"
+"""Folder in state_dir of the spans that `ire-otel serve` received."""
 LATE: Final = ".late.jsonl"
 """Ends the name of the file, beside the trace file, of what came too late to be assembled."""
 

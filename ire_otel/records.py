@@ -69,5 +69,7 @@ class ExportOutcome(msgspec.Struct, frozen=True, kw_only=True):
     row_error: str | None = None
     cleaned: bool = False
     """Whether a step took something out of its records, so that nobody may keep these as they were."""
+    broken: bool = False
+    """Whether its records cannot be assembled, by this version of ire-otel, however often that is tried."""
     settled: bool = False
     """Whether nothing is left to be done: the file is safe, and the row in its database, in the outbox, or refused."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -17,20 +16,17 @@ from typing import Final, Protocol, Self
 
 import msgspec
 
-from ire_otel import runlog, semconv
+from ire_otel import left_over, runlog, semconv
 from ire_otel.assembly.selection import is_run_span, key, membership
 from ire_otel.errors import JournalVersionError
 from ire_otel.journal import spool
 from ire_otel.journal.reading import FoundLog, JournalFolder, Summary, cut_off_unused
 from ire_otel.journal.rewriting import rewrite
-from ire_otel.locations import LATE, is_run_id
+from ire_otel.locations import is_run_id
 from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.settings import Settings
 
 logger = logging.getLogger("ire_otel")
-
-UNCLAIMED: Final = "unclaimed"
-"""Folder in state_dir of what belongs to no run that this machine knows."""
 
 
 class Exporter(Protocol):
@@ -257,13 +253,13 @@ class Recovery:
             if run_id in _run_ids(records):
                 return False
             if file is not None:
-                place = file.with_name(f"{file.stem}{LATE}")
+                place = left_over.beside(file)
             elif found.silent_for() > self._settings.settle_after:
-                place = self._settings.state_dir / UNCLAIMED / f"{found.trace_id}.jsonl"
+                place = left_over.unclaimed(self._settings.state_dir, found.trace_id)
             else:
                 return False
             try:
-                _append(place, self._exporter.cleaned(log.everything()) if self._exporter is not None else [])
+                left_over.keep(place, self._exporter.cleaned(log.everything()) if self._exporter is not None else [])
             except OSError as error:
                 logger.error("cannot write %s: %s; it is tried again", place, error.strerror)  # noqa: TRY400 # one line
                 return False
@@ -333,17 +329,6 @@ def _as_found(record: SpanRecord, log: FoundLog) -> SpanRecord:
 def _run_ids(records: Iterable[SpanRecord]) -> set[str]:
     """Give the runs whose own spans are among the records."""
     return {str(record.attributes[semconv.RUN_ID]) for record in records if is_run_span(record)}
-
-
-def _append(path: Path, records: Iterable[SpanRecord]) -> None:
-    """Append spans to a file, one a line, each line once."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    there = set(path.read_bytes().splitlines()) if path.exists() else set()
-    lines = [line for line in map(msgspec.json.encode, records) if line not in there]
-    with path.open("ab") as file:
-        file.writelines(line + b"\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _logs(folder: Path, trace_id: str) -> list[FoundLog]:

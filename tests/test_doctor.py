@@ -22,11 +22,12 @@ from ire_otel.db.engine import database, engine
 from ire_otel.doctor import CHECKS, Finding, Setup, backlog, clock, examine, exporters, places, telemetry, versions
 from ire_otel.doctor.settings import check_settings
 from ire_otel.journal import reading
+from ire_otel.left_over import UNCLAIMED
 from ire_otel.outbox import Outbox, Refused, Waiting
-from ire_otel.recovery import UNCLAIMED
 from ire_otel.settings import ProjectSettings, Settings
 from tests.databases import free_port
 from tests.live_pipelines import pipeline
+from tests.receivers import JSON, as_json, root, serving, stage
 from tests.test_cli import ire_otel
 
 
@@ -326,6 +327,19 @@ def test_rows_that_wait_or_were_refused_are_named(tmp_path: Path) -> None:
     assert {one.what for one in refused} == {f"the row of run trc_{number} is refused: too long" for number in range(5)}
     assert more.what.startswith("2 more")
     assert {one.status for one in (first, *refused, more)} == {"warning"}
+
+
+def test_spans_that_were_received_are_counted(tmp_path: Path) -> None:
+    """And whether anybody is there to assemble them."""
+    made = setup(tmp_path)
+    assert said(iter(backlog.check_inbox(made))) == ["ok: nothing was received by `ire-otel serve`; "]
+    with serving(made.settings.brain_dir, grace_period=60) as server:
+        server.post(as_json(root(), stage("intake")), JSON)
+        (found,) = said(iter(backlog.check_inbox(made)))
+        assert found.startswith("ok: `ire-otel serve` runs, 0.0 MB")
+        server.kill()
+    (found,) = said(iter(backlog.check_inbox(made)))
+    assert found.startswith("warning: `ire-otel serve` does not run, 0.0 MB of spans are kept; start it")
 
 
 def test_what_came_too_late_or_belongs_to_no_run_is_counted(tmp_path: Path) -> None:

@@ -1,9 +1,7 @@
 """Traces without a run of ire-otel as runs: useful without configuration, and as a mapping says with one."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import msgspec
 from hypothesis import given, settings
@@ -11,69 +9,14 @@ from hypothesis import strategies as st
 
 from ire_otel import reader, semconv
 from ire_otel.assembly import assemble, encode
-from ire_otel.foreign_runs import RunMapping, is_agents, mapped
+from ire_otel.foreign_runs import RunMapping, is_one, mapped
 from ire_otel.model import TraceDocument
-from ire_otel.records import Kind, SpanRecord
+from ire_otel.records import SpanRecord
 from ire_otel_exporters import otlp_json
-from tests.run_records import TRACE_ID, at
+from tests.agent_traces import genai_trace, openinference_trace, span
 from tests.runs import documents
 from tests.sample_run import sample_run
 from tests.test_cli import ire_otel
-
-
-def span(
-    number: int, parent: int | None, name: str, start: float, end: float, *, kind: Kind = "INTERNAL", **said: Any
-) -> SpanRecord:
-    """A span of somebody's instrumentation; `__` in a keyword stands for a dot."""
-    return SpanRecord(
-        trace_id=TRACE_ID,
-        span_id=f"{number:016x}",
-        parent_span_id=None if parent is None else f"{parent:016x}",
-        name=name,
-        kind=kind,
-        start_ns=at(start),
-        end_ns=at(end),
-        attributes={key.replace("__", "."): value for key, value in said.items()},
-        scope_name="somebody",
-        resource={"service.name": "agents"},
-    )
-
-
-def chat(number: int, parent: int, start: float, **said: Any) -> SpanRecord:
-    said = {
-        "gen_ai__operation__name": "chat",
-        "gen_ai__response__model": "gpt-4o-2024-08-06",
-        "gen_ai__usage__input_tokens": 100,
-        "gen_ai__usage__output_tokens": 10,
-        **said,
-    }
-    return span(number, parent, "chat gpt-4o", start, start + 1, kind="CLIENT", **said)
-
-
-def genai_trace() -> list[SpanRecord]:
-    """An agent with two sub-agents, after the GenAI conventions."""
-    messages = json.dumps([{"role": "user", "parts": [{"type": "text", "content": "Which cobot?"}]}])
-    return [
-        span(1, None, "POST /research", 0, 20, kind="SERVER"),
-        span(2, 1, "invoke_agent lead", 1, 19, gen_ai__operation__name="invoke_agent", gen_ai__agent__name="lead"),
-        chat(3, 2, 2, gen_ai__input__messages=messages),
-        span(4, 2, "invoke_agent writer", 5, 9, gen_ai__operation__name="invoke_agent", gen_ai__agent__name="writer"),
-        chat(5, 4, 6),
-        span(6, 2, "execute_tool search", 10, 11, gen_ai__operation__name="execute_tool"),
-        span(7, 1, "GET http://db", 1, 2, kind="CLIENT"),
-    ]
-
-
-def openinference_trace() -> list[SpanRecord]:
-    """A chain of steps, as OpenInference's LangChain instrumentor names them."""
-    asked = json.dumps({"question": "Which cobot?", "history": []})
-    return [
-        span(1, None, "LangGraph", 0, 20, openinference__span__kind="CHAIN", input__value=asked, output__value="UR5e"),
-        span(2, 1, "plan", 1, 5, openinference__span__kind="CHAIN", output__value='{"steps": 2}'),
-        span(3, 2, "ChatOpenAI", 2, 3, openinference__span__kind="LLM", llm__model_name="gpt-4o-2024-08-06"),
-        span(4, 1, "write", 5, 9, openinference__span__kind="CHAIN"),
-        span(5, 1, "plan", 9, 12, openinference__span__kind="CHAIN"),
-    ]
 
 
 def document(records: list[SpanRecord], mapping: RunMapping | None = None) -> TraceDocument:
@@ -84,7 +27,7 @@ def document(records: list[SpanRecord], mapping: RunMapping | None = None) -> Tr
 def test_a_genai_agent_is_a_useful_document_without_configuration() -> None:
     """The root is the run, agents are its stages, the calls are where they were made."""
     made = document(genai_trace())
-    assert made.trace_id == "trc_20260213_0000000000000001"
+    assert made.trace_id == "trc_20260213_" + made.metadata.otel_trace_id[16:]
     assert (made.project_name, made.run.query, made.run.status) == ("agents", "Which cobot?", "complete")
     assert list(made.stages) == ["lead", "writer"]
     assert made.stages["writer"].enclosing_stage == "lead"
@@ -125,7 +68,7 @@ def test_a_trace_whose_root_is_missing_says_so() -> None:
     """The earliest span stands for the run; the others stay inside it."""
     made = document(genai_trace()[1:])
     assert made.metadata.warnings == ["the trace's root is missing: its earliest span stands for the run"]
-    assert made.trace_id.endswith("0002")
+    assert made.trace_id == document(genai_trace()).trace_id, "so that the root, when it comes, makes no second run"
     assert getattr(made.metadata.llm_calls, "calls", 0) == 2
 
 
@@ -152,7 +95,7 @@ def test_the_order_of_spans_does_not_matter(data: st.DataObject, trace: Callable
 def test_import_takes_agent_traces_and_leaves_others(tmp_path: Path) -> None:
     """A web request without any model span is no run; a mapping file makes it one."""
     web = [msgspec.structs.replace(span(1, None, "GET /", 0, 1, kind="SERVER"), trace_id="a" * 32)]
-    assert not is_agents(web)
+    assert not is_one(web, RunMapping())
     (tmp_path / "spans.jsonl").write_bytes(otlp_json.line([*genai_trace(), *web]))
     done = ire_otel(tmp_path, "import", "spans.jsonl")
     assert (done.code, done.err) == (0, "")

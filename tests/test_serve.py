@@ -5,15 +5,21 @@ import socket
 import subprocess
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+import msgspec
 import pytest
 
 import ire_otel
-from ire_otel import assembly
+from ire_otel import assembly, settings
+from ire_otel.model import TraceDocument
+from ire_otel.records import SpanRecord
+from ire_otel.server.assembler import Assembler
+from ire_otel.server.bodies import take
+from ire_otel_exporters.research import ResearchExporter
 from tests.receivers import JSON, RUN, Serving, as_json, as_protobuf, root, serving, stage, written
 from tests.runs import documents, stored_rows, wait_until
 
@@ -187,9 +193,45 @@ def test_spans_after_their_run_was_let_go_of_go_beside_its_file(there: Path) -> 
         server.post(as_json(root(), stage("intake", 1)), JSON)
         wait_until(lambda: RUN in written(there))
         time.sleep(2.5)  # the receiver looks once a second
-        server.post(as_json(stage("synthesis", 2)), JSON)
-        wait_until(lambda: list(there.glob(f"projects/cobot/_traces/{RUN}.late.jsonl")))
+        secret = f"sk-ant-api03-{'a1B2' * 20}"
+        server.post(as_json(stage("synthesis", 2, **{"ire.stage.outputs": secret})), JSON)
+        late = there / f"projects/cobot/_traces/{RUN}.late.jsonl"
+        wait_until(lambda: late.exists() and late.stat().st_size)
+    assert secret not in late.read_text()
+    assert "synthesis" in late.read_text()
     assert set(written(there)[RUN].stages) == {"intake"}
+
+
+def test_a_run_that_cannot_be_assembled_is_set_aside(
+    there: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without its secrets, and never tried again; the runs beside it are written."""
+    real = assembly.assemble
+
+    def failing(records: Sequence[SpanRecord], **how: Any) -> TraceDocument:
+        if how["run_id"] == RUN:
+            raise ValueError("a fault of ours")
+        return real(records, **how)
+
+    monkeypatch.setattr(assembly, "assemble", failing)
+    chosen = settings.Settings(brain_dir=there, grace_period=0.0)
+    exporter = ResearchExporter(chosen)
+    assembler = Assembler(chosen, exporter, 2**20, None)
+    assembler.start()
+    fine = "trc_20260213_00000000000000bb"
+    for number, (run, query) in enumerate(((RUN, f"sk-ant-api03-{'a1B2' * 20}"), (fine, "q")), 1):
+        own = root(run=run, trace=number, **{"ire.run.query": query})
+        body = as_protobuf(own, stage("intake", run=run, trace=number))
+        assembler.inbox.append(take(body, "protobuf", 2**20, assembler.ends).arrivals).result(10)
+    unclaimed = there / f"_spool/unclaimed/{1:032x}.jsonl"
+    wait_until(lambda: fine in written(there) and unclaimed.exists())
+    assembler.stop(10)
+    exporter.shutdown()
+    kept = [msgspec.json.decode(line, type=SpanRecord) for line in unclaimed.read_bytes().splitlines()]
+    assert [record.name for record in kept] == ["research_run", "intake"]
+    assert kept[0].attributes["ire.run.query"] == "[redacted:anthropic-key]"
+    assert [record.msg for record in caplog.records].count("run %s could not be assembled") == 1
+    assert str(unclaimed) in caplog.text
 
 
 def _segments(brain: Path) -> list[Path]:

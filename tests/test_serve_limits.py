@@ -22,6 +22,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 import ire_otel
+from ire_otel.assembly.selection import is_run_span
 from ire_otel.errors import ConfigurationError
 from ire_otel.server.access import access_check, checked_address
 from ire_otel.server.bodies import inflate, take
@@ -139,7 +140,7 @@ def test_what_spans_share_does_not_multiply() -> None:
     request = json.loads(as_json(*spans))
     request["resourceSpans"][0]["resource"]["attributes"][0]["value"]["stringValue"] = "x" * (MIB // 2)
     with pytest.raises(TooLargeError, match="each with what they share"):
-        take(json.dumps(request).encode(), "json", MIB)
+        take(json.dumps(request).encode(), "json", MIB, is_run_span)
 
 
 @given(st.binary(max_size=2000), st.integers(1, 100))
@@ -172,9 +173,9 @@ def test_a_damaged_body_is_taken_or_refused(changes: list[tuple[int, int]]) -> N
         ExportTraceServiceRequest.FromString(bytes(body))
     except DecodeError:
         with pytest.raises(RefusedError):
-            take(bytes(body), "protobuf", MIB)
+            take(bytes(body), "protobuf", MIB, is_run_span)
     else:
-        take(bytes(body), "protobuf", MIB)
+        take(bytes(body), "protobuf", MIB, is_run_span)
 
 
 @given(

@@ -148,7 +148,7 @@ class ResearchExporter(SpanExporter):
             document = assembly.assemble(cleaned, run_id=run_id, source=source)
         except Exception as error:
             logger.exception("run %s could not be assembled", run_id)
-            return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error)), None
+            return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error), broken=True), None
         path = self._settings.trace_file(document.project_name, document.trace_id)
         changed = len(cleaned) != len(records) or any(map(operator.is_not, cleaned, records))
         outcome = ExportOutcome(trace_id=run_id, file_path=str(path), cleaned=changed)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from ire_otel import settings
+from ire_otel.cli.mapping import read_mapping
 from ire_otel.errors import ConfigurationError
 
 _EXTRA = "grpc", "starlette", "uvicorn", "opentelemetry", "google"
@@ -23,8 +24,16 @@ def serve(
     ] = None,
     max_body: Annotated[int, typer.Option(min=1, max=32, metavar="MIB", help="Largest request taken.")] = 20,
     max_inbox: Annotated[int, typer.Option(min=1, metavar="MIB", help="Most spans kept on the disk.")] = 4096,
+    foreign: Annotated[
+        bool, typer.Option("--foreign", help="Take traces of other agents, too, each as a run.")
+    ] = False,
+    mapping: Annotated[
+        Path | None, typer.Option(help="With --foreign: TOML file that says how (docs/exporters.md).")
+    ] = None,
 ) -> None:
     """Receive spans over OTLP (gRPC and HTTP) and write the runs that they belong to."""
+    if mapping is not None and not foreign:
+        raise typer.BadParameter("it says how others' traces become runs: add --foreign", param_hint="'--mapping'")
     try:
         from ire_otel.server.receiver import MIB, Limits
         from ire_otel.server.serving import Listening
@@ -40,6 +49,7 @@ def serve(
         http_port=http_port,
         token=settings.serve_token(token_file),
         limits=Limits(body=max_body * MIB, inbox=max_inbox * MIB),
+        mapping=read_mapping(mapping) if foreign else None,
     )
     chosen = settings.load()
     receive(chosen, listening, lambda where: typer.echo(f"listening: {where}; runs go to {chosen.brain_dir}"))

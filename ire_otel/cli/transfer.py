@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import time
-import tomllib
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -15,6 +14,7 @@ import typer
 
 from ire_otel import brain_files, foreign_runs, settings
 from ire_otel.cli import terminal
+from ire_otel.cli.mapping import read_mapping
 from ire_otel.cli.progress import progress
 from ire_otel.cli.runs import starting_from
 from ire_otel.cli.show import LAST, trace_file
@@ -56,7 +56,7 @@ def import_(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON for programs.")] = False,
 ) -> None:
     """Write the runs that spans from elsewhere hold; exit code 1 if anything could not be read or written."""
-    chosen, how = settings.load(), _mapping(mapping)
+    chosen, how = settings.load(), read_mapping(mapping)
     if not sources and jaeger is None:
         raise typer.BadParameter("name a file, or a running Jaeger with --jaeger", param_hint="'FILE…'")
     _check_extra()
@@ -95,16 +95,6 @@ def _check_extra() -> None:
         import ire_otel_exporters.otlp  # noqa: F401 # whether it can be
     except ImportError as error:
         raise ConfigurationError("reading OTLP needs an extra: pip install 'ire-otel[otlp]'") from error
-
-
-def _mapping(path: Path | None) -> RunMapping:
-    if path is None:
-        return foreign_runs.DEFAULT
-    try:
-        return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), RunMapping)
-    except (msgspec.ValidationError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        keys = ", ".join(RunMapping.__struct_fields__)
-        raise ConfigurationError(f"{path} is no mapping: {error}; it may say {keys}") from error
 
 
 def _of_files(paths: list[str]) -> Iterator[Source]:
@@ -166,7 +156,7 @@ def _written(chosen: settings.Settings, how: RunMapping, records: list[SpanRecor
             for spans in traces.values():
                 on_step(1)
                 is_run = foreign_runs.holds_run(spans)
-                if not is_run and not how.stages and not foreign_runs.is_agents(spans):
+                if not is_run and not foreign_runs.is_one(spans, how):
                     skipped += 1
                     continue
                 mapped += not is_run

@@ -23,6 +23,7 @@ CHECKS: Final[tuple[Check, ...]] = (
     places.check_state_dir,
     backlog.check_journals,
     backlog.check_outbox,
+    backlog.check_inbox,
     backlog.check_leftovers,
     clock.check_clock,
     versions.check_versions,

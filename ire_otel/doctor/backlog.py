@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator
 from itertools import islice
@@ -13,8 +15,9 @@ from ire_otel.doctor.findings import Finding, Setup
 from ire_otel.errors import ConfigurationError, JournalVersionError
 from ire_otel.journal import spool
 from ire_otel.journal.reading import JournalFolder, Summary
+from ire_otel.left_over import UNCLAIMED
+from ire_otel.locations import INBOX
 from ire_otel.outbox import Outbox
-from ire_otel.recovery import UNCLAIMED
 
 SHOWN: Final = 5
 """Refused rows that are named one by one."""
@@ -71,6 +74,31 @@ def check_outbox(setup: Setup) -> Iterator[Finding]:
     more = sum(1 for _ in refused)
     if more:
         yield Finding(about=about, status="warning", what=f"{more} more rows are refused: `ire-otel verify` names all")
+
+
+def check_inbox(setup: Setup) -> Iterator[Finding]:
+    """Look at the spans that `ire-otel serve` received, and whether it runs."""
+    about = "inbox"
+    folder = setup.settings.state_dir / INBOX
+    try:
+        held = sum(path.stat().st_size for path in folder.glob("*.spans"))
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        yield Finding(about=about, status="ok", what="nothing was received by `ire-otel serve`")
+        return
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        serving = False
+    except OSError:
+        serving = True
+    finally:
+        os.close(handle)
+    what = f"`ire-otel serve` {'runs' if serving else 'does not run'}, {held / 1e6:.1f} MB of spans are kept"
+    if held and not serving:
+        remedy = "start it: runs among them may not be in file and row yet"
+        yield Finding(about=about, status="warning", what=what, remedy=remedy)
+    else:
+        yield Finding(about=about, status="ok", what=what)
 
 
 def check_leftovers(setup: Setup) -> Iterator[Finding]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -12,11 +11,11 @@ from typing import Final, Protocol
 
 import msgspec
 
-from ire_otel import reader
+from ire_otel import left_over, reader
+from ire_otel.assembly.selection import is_run_span
 from ire_otel.errors import TraceFileError
-from ire_otel.locations import LATE
+from ire_otel.foreign_runs import RunMapping, holds_run, is_one, mapped
 from ire_otel.records import ExportOutcome, SpanRecord
-from ire_otel.runlog import Foreign
 from ire_otel.server.inbox import Inbox
 from ire_otel.settings import Settings
 from ire_otel_exporters.grouping import TraceSchedule, finished, split_by_run
@@ -45,6 +44,10 @@ class Exporter(Protocol):
         """Write every run that `records` hold."""
         ...
 
+    def cleaned(self, records: Sequence[SpanRecord]) -> list[SpanRecord]:
+        """Give the records without what must not be written."""
+        ...
+
     def retry(self, *, now: bool = False) -> float | None:
         """Write rows that wait."""
         ...
@@ -61,9 +64,10 @@ class _Read(msgspec.Struct):
 class Assembler:
     """Writes the runs of the traces that arrive. A thread of its own; `arrived` may be called by any."""
 
-    def __init__(self, chosen: Settings, exporter: Exporter, limit: int) -> None:
-        """limit: bytes that the inbox may hold."""
+    def __init__(self, chosen: Settings, exporter: Exporter, limit: int, mapping: RunMapping | None) -> None:
+        """limit: bytes that the inbox may hold. mapping: how traces of others become runs; None: they do not."""
         self._settings = chosen
+        self._mapping = mapping
         self._exporter = exporter
         self._limit = limit
         # By the wall clock, so that a restart changes no deadline.
@@ -88,6 +92,11 @@ class Assembler:
             self._incomplete.pop(trace_id, None)
             if run_ended:
                 self._wake.notify()
+
+    def ends(self, record: SpanRecord) -> bool:
+        """Tell whether a run may have ended with this span: it is the run's own, or the root of others' trace."""
+        is_root = self._mapping is not None and record.parent_span_id is None
+        return record.end_ns is not None and (is_root or is_run_span(record))
 
     @property
     def alive(self) -> bool:
@@ -171,7 +180,7 @@ class Assembler:
         read = {}
         for trace_id in trace_ids:
             records, seen = self.inbox.read(trace_id)
-            runs = split_by_run(records)
+            runs = split_by_run(self._mapped(records))
             read[trace_id] = _Read(runs, finished(runs), seen)
         chosen: dict[str, list[SpanRecord]] = {}
         late: dict[str, list[SpanRecord]] = {}
@@ -180,9 +189,17 @@ class Assembler:
                 place = late if run_id not in one.ended and self._is_settled(run_id) else chosen
                 place.setdefault(run_id, []).extend(one.runs[run_id])
         outcomes = self._exporter.export_records([record for run in chosen.values() for record in run], source="otlp")
-        unsettled = {outcome.trace_id for outcome in outcomes if not outcome.settled} | self._set_beside(late)
+        broken = {outcome.trace_id: chosen[outcome.trace_id] for outcome in outcomes if outcome.broken}
+        unsettled = {outcome.trace_id for outcome in outcomes if not (outcome.settled or outcome.broken)}
+        unsettled |= self._set_aside(late) | self._set_aside(broken)
         for trace_id, one in read.items():
             self._note(trace_id, one, failed=not unsettled.isdisjoint(one.runs), everything=everything)
+
+    def _mapped(self, records: list[SpanRecord]) -> list[SpanRecord]:
+        """Give the spans of a trace of others as those of a run."""
+        if self._mapping is None or holds_run(records) or not is_one(records, self._mapping):
+            return records
+        return mapped(records, self._mapping)
 
     def _note(self, trace_id: str, one: _Read, *, failed: bool, everything: bool) -> None:
         """Say to the schedule what became of a trace, unless more of it has come meanwhile."""
@@ -217,25 +234,20 @@ class Assembler:
     def _trace_file(self, run_id: str) -> Path | None:
         return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
 
-    def _set_beside(self, late: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
-        """Put spans of runs that were let go of beside their files; gives the runs for which that failed."""
+    def _set_aside(self, runs: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
+        """Put spans that go into no document beside that of their run, or where there is none into a file of their own.
+
+        Gives the runs for which that failed.
+        """
         failed = set()
-        for run_id, records in late.items():
+        for run_id, records in runs.items():
             file = self._trace_file(run_id)
+            unclaimed = left_over.unclaimed(self._settings.state_dir, records[0].trace_id)
+            place = unclaimed if file is None else left_over.beside(file)
             try:
-                if file is not None:
-                    _append(file.with_name(f"{file.stem}{LATE}"), records)
+                left_over.keep(place, self._exporter.cleaned(records))
+                logger.warning("%d spans of run %s are in no document; they are in %s", len(records), run_id, place)
             except OSError as error:
-                logger.error("late spans of run %s cannot be written: %s", run_id, error.strerror)  # noqa: TRY400 # in one line
+                logger.error("%s cannot be written: %s; it is tried again", place, error.strerror)  # noqa: TRY400 # in one line
                 failed.add(run_id)
         return failed
-
-
-def _append(path: Path, records: Sequence[SpanRecord]) -> None:
-    """Append spans to a file, as entries of a run log, each once."""
-    there = set(path.read_bytes().splitlines()) if path.exists() else set()
-    lines = [line for line in (msgspec.json.encode(Foreign(record)) for record in records) if line not in there]
-    with path.open("ab") as file:
-        file.writelines(line + b"\n" for line in lines)
-        file.flush()
-        os.fsync(file.fileno())

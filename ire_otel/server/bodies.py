@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -12,7 +12,6 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ire_otel import semconv
-from ire_otel.assembly.selection import is_run_span
 from ire_otel.locations import is_run_id
 from ire_otel.records import SpanRecord
 from ire_otel.server.inbox import Arrival
@@ -21,6 +20,8 @@ from ire_otel.server.segments import encode_spans
 from ire_otel_exporters.otlp import from_otlp, parse_json
 
 Form = Literal["protobuf", "json"]
+Ends = Callable[[SpanRecord], bool]
+"""Tells whether a run has ended with a span."""
 
 EXPANSION: Final = 4
 """How many times the largest body the spans of a request may take up: what they share is stored for each trace."""
@@ -70,7 +71,7 @@ def inflate(body: bytes, limit: int) -> bytes:
     raise MalformedError(f"the body has more than {_MEMBERS} gzip members; compress it at once")
 
 
-def take(body: bytes, form: Form, limit: int) -> Taken:
+def take(body: bytes, form: Form, limit: int, ends: Ends) -> Taken:
     """Read a request. Raises MalformedError, and TooLargeError where its spans take up far more than `limit` bytes."""
     request = _parsed(body, form)
     rejected: Counter[str] = Counter()
@@ -83,7 +84,7 @@ def take(body: bytes, form: Form, limit: int) -> Taken:
             rejected[f"their {semconv.RUN_ID} is no run id"] += 1
         else:
             traces.setdefault(record.trace_id, []).append(record)
-    return Taken(_arrivals(traces.values(), EXPANSION * limit), +rejected)
+    return Taken(_arrivals(traces.values(), EXPANSION * limit, ends), +rejected)
 
 
 def _parsed(body: bytes, form: Form) -> ExportTraceServiceRequest:
@@ -103,13 +104,13 @@ def _spans(request: ExportTraceServiceRequest) -> int:
     return sum(len(scope.spans) for resource in request.resource_spans for scope in resource.scope_spans)
 
 
-def _arrivals(traces: Iterable[Sequence[SpanRecord]], limit: int) -> list[Arrival]:
+def _arrivals(traces: Iterable[Sequence[SpanRecord]], limit: int, ends: Ends) -> list[Arrival]:
     arrivals = []
     room = limit
     for records in traces:
         room -= sum(len(record.scope_name or "") + len(record.scope_version or "") for record in records)
         if room >= 0:
-            run_ended = any(is_run_span(record) and record.end_ns is not None for record in records)
+            run_ended = any(map(ends, records))
             arrivals.append(Arrival(records[0].trace_id, run_ended, encode_spans(records), len(records)))
             room -= len(arrivals[-1].payload)
         if room < 0:

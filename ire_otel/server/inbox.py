@@ -21,12 +21,12 @@ from typing import BinaryIO, Final, NamedTuple
 import msgspec
 
 from ire_otel.errors import IreOtelError
+from ire_otel.locations import INBOX
 from ire_otel.records import SpanRecord
 from ire_otel.server import segments
 
 logger = logging.getLogger("ire_otel")
 
-FOLDER: Final = "inbox"
 SEGMENT: Final = 16 * 1024 * 1024
 """Bytes from which a segment is followed by a new one."""
 GROUP: Final = 256
@@ -72,7 +72,7 @@ class Inbox:
 
     def __init__(self, state_dir: Path, listener: Listener, *, segment: int = SEGMENT) -> None:
         """Nothing is opened before `open`. listener: called on the writer's thread."""
-        self._folder = state_dir / FOLDER
+        self._folder = state_dir / INBOX
         self._listener = listener
         self._segment_size = segment
         self._places: dict[str, list[Place]] = {}

@@ -116,7 +116,7 @@ class Receiver:
         if len(body) > self.limits.body:
             raise TooLargeError(f"the body is larger than {self.limits.body} bytes; send smaller batches")
         plain = bodies.inflate(body, self.limits.body) if compressed else body
-        return bodies.take(plain, form, self.limits.body)
+        return bodies.take(plain, form, self.limits.body, self._assembler.ends)
 
     async def _stored(self, arrivals: list[Arrival]) -> None:
         # Shielded: where the sender goes away meanwhile, its spans are stored all the same.

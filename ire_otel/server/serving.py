@@ -15,6 +15,7 @@ import uvicorn
 from grpc.aio import Server as GrpcServer
 
 from ire_otel.errors import ConfigurationError
+from ire_otel.foreign_runs import RunMapping
 from ire_otel.server import over_grpc, over_http
 from ire_otel.server.access import checked_address
 from ire_otel.server.assembler import Assembler
@@ -37,6 +38,8 @@ class Listening(msgspec.Struct, frozen=True, kw_only=True):
     http_port: int = 4318
     token: str | None = None
     limits: Limits = Limits()
+    mapping: RunMapping | None = None
+    """How traces of others become runs; None: they do not."""
 
 
 class _HttpServer(uvicorn.Server):
@@ -52,7 +55,7 @@ def serve(chosen: Settings, listening: Listening, announce: Callable[[str], None
     """Receive until SIGTERM or SIGINT; announce: told where, once it listens. Raises ConfigurationError, InboxError."""
     address = checked_address(listening.host, listening.token)
     exporter = ResearchExporter(chosen)
-    assembler = Assembler(chosen, exporter, listening.limits.inbox)
+    assembler = Assembler(chosen, exporter, listening.limits.inbox, listening.mapping)
     with _listening(address, listening.http_port) as http_socket:
         try:
             assembler.start()
