@@ -15,6 +15,7 @@ from ire_otel.recording.component import caller, calling, name_of
 from ire_otel.recording.guard import internal_error, warn_once
 from ire_otel.recording.host import host
 from ire_otel.recording.run import UNSTAGED, Trace
+from ire_otel.recording.scope import is_silent
 from ire_otel.recording.stage import ClosedStage, Stage
 from ire_otel.values import attribute
 
@@ -47,26 +48,26 @@ def run(  # what a run is about
     enabled: False gives a run that records nothing, as `[projects.<name>] enabled = false` does.
     new_trace: True begins an OpenTelemetry trace of its own, linked to the current one, instead of continuing that.
     """
-    about = {
-        semconv.RUN_QUERY: query,
-        semconv.RUN_INTENT: intent,
-        semconv.RUN_DOMAIN: domain,
-        semconv.RUN_REPORT_TYPE: report_type,
-        semconv.RUN_RESEARCH_TYPE: research_type,
-        semconv.RUN_OUTPUT_TYPE: output_type,
-        semconv.PROJECT_ID: project_id,
-    }
     try:
         configured = host() if enabled else None
         name = None if project_name is None else str(attribute(project_name))
         if configured is not None and configured.records(name):
+            about = {
+                semconv.RUN_QUERY: query,
+                semconv.RUN_INTENT: intent,
+                semconv.RUN_DOMAIN: domain,
+                semconv.RUN_REPORT_TYPE: report_type,
+                semconv.RUN_RESEARCH_TYPE: research_type,
+                semconv.RUN_OUTPUT_TYPE: output_type,
+                semconv.PROJECT_ID: project_id,
+            }
             values = {key: attribute(value) for key, value in about.items()}
             trace = Trace(configured, name, values, new_trace=new_trace)
             scope.enter(trace)
             return trace
     except Exception:  # noqa: BLE001 # tracing must never break the run it watches
         internal_error("starting a run")
-    return cast("Trace", noop.disabled(scope.current()))
+    return cast("Trace", noop.disabled())
 
 
 def stage(stage_name: str, *, component: Any = None) -> Stage:
@@ -74,6 +75,8 @@ def stage(stage_name: str, *, component: Any = None) -> Stage:
 
     component: what takes the stage's decisions, where a decision does not say.
     """
+    if is_silent():
+        return cast("Stage", noop.NOOP_STAGE)
     current = current_run()
     if current is None:
         warn_once("stage(%r) outside a run is not recorded; %s", stage_name, _REMEDY)

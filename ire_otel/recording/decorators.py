@@ -5,12 +5,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
-from typing import Any, TypeVar, cast, overload
+from typing import Any, Final, TypeVar, cast, overload
 
 from opentelemetry.context import attach, get_current
 
 from ire_otel.recording.api import run, stage
 from ire_otel.recording.guard import internal_error
+from ire_otel.recording.noop import NOOP_STAGE
 from ire_otel.recording.run import Trace
 from ire_otel.recording.stage import Stage
 
@@ -18,6 +19,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 Block = Trace | Stage
 Outputs = bool | Callable[[Any], Any] | None
 Open = Callable[[tuple[Any, ...], dict[str, Any]], Block]
+_OFF: Final = cast("Stage", NOOP_STAGE)
+"""What a stage is where nothing is recorded: the function is called as if it were not decorated."""
 
 
 @overload
@@ -102,7 +105,10 @@ def _traced(target: F, open_block: Open, outputs: Outputs) -> F:
 
 def _function(target: Callable[..., Any], open_block: Open, outputs: Outputs) -> Callable[..., Any]:
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with open_block(args, kwargs) as block:
+        opened = open_block(args, kwargs)
+        if opened is _OFF:
+            return target(*args, **kwargs)
+        with opened as block:
             result = target(*args, **kwargs)
             _record_result(block, result, outputs)
             return result
@@ -112,7 +118,10 @@ def _function(target: Callable[..., Any], open_block: Open, outputs: Outputs) ->
 
 def _coroutine(target: Callable[..., Any], open_block: Open, outputs: Outputs) -> Callable[..., Any]:
     async def wrapper(*args: Any, **kwargs: Any) -> Any:
-        with open_block(args, kwargs) as block:
+        opened = open_block(args, kwargs)
+        if opened is _OFF:
+            return await target(*args, **kwargs)
+        with opened as block:
             result = await target(*args, **kwargs)
             _record_result(block, result, outputs)
             return result

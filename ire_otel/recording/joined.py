@@ -82,6 +82,7 @@ class JoinedPlace(StageCalls):
     """Where we are in such a run: in a stage that is open in the other process, or in none."""
 
     __slots__ = ("attempt", "component", "context", "name", "stage_span_id", "trace")
+    silent: bool = False
 
     def __init__(self, run: JoinedRun, context: Context, stage_span_id: str | None, stage: Stage | None) -> None:
         """stage: the one that was open when this process was forked; what it is called is else not known here."""

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import get_current
 
 from ire_otel.recording.process import identity
-from ire_otel.recording.scope import Scope, disabled_context, enter, leave
+from ire_otel.recording.scope import Scope, enter, leave, scope_of, with_scope
 from ire_otel.recording.span import Block
 
 if TYPE_CHECKING:
@@ -33,17 +33,20 @@ class NoOpStage(Block):
 
     decide = evidence = prompts = usage = score = verdict = set_outputs = end_stage = _nothing
 
-    def leave_block(self, error: BaseException | None) -> None:
-        """Do nothing."""
+    leave_block = __exit__ = _nothing
 
 
 NOOP_STAGE: Final = NoOpStage()
 
 
 class NoOpTrace(Block):
-    """A run that records nothing. While it is current, nothing inside it is recorded in a run around it either."""
+    """A run that records nothing. While it is current, nothing inside it is recorded in a run around it either.
 
-    __slots__ = ("before", "context", "enclosing", "ended", "process")
+    What a pipeline learns on the way (`trace.intent = …`) it may set here as on any other.
+    """
+
+    silent: bool = True
+    ended: bool = False
     stage_span_id: str | None = None
     trace_id: str = "noop"
     span_id: str = "0000000000000000"
@@ -51,7 +54,13 @@ class NoOpTrace(Block):
     recording: bool = False
     outputs_given: bool = True
     outcome: Future[ExportOutcome | None] | None = None
+    project_id: str | None = None
     project_name: str | None = None
+    query: str | None = None
+    intent: str | None = None
+    domain: str | None = None
+    report_type: str | None = None
+    research_type: str | None = None
     error: str | None = None
     started_at: str | None = None
     completed_at: str | None = None
@@ -59,23 +68,16 @@ class NoOpTrace(Block):
     iteration_count: int = 1
     quality_gate_failures: int = 0
 
-    def __init__(self, enclosing: Scope | None) -> None:
-        """Make one for use inside `enclosing`."""
-        self.ended = False
+    def __init__(self) -> None:
+        """Make one for use here."""
         self.process = identity.id
-        self.enclosing = enclosing
         self.before = get_current()
-        self.context: Context = disabled_context(self)
+        self.context = with_scope(self, self.before)
 
-    def __setattr__(self, name: str, value: object) -> None:
-        # What a pipeline learns on the way (intent, …) is accepted and forgotten.
-        if name in NoOpTrace.__slots__:
-            object.__setattr__(self, name, value)
-
-    def __getattr__(self, name: str) -> None:
-        if name in _FORGOTTEN:
-            return
-        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+    @property
+    def enclosing(self) -> Scope | None:
+        """The scope that was current when this one began."""
+        return scope_of(self.before)
 
     @property
     def trace(self) -> Trace:
@@ -120,16 +122,11 @@ class NoOpTrace(Block):
         leave(self)
         self.context = self.before
 
-    def leave_block(self, error: BaseException | None) -> None:  # noqa: ARG002 # nothing is recorded
-        """Make what was around it current again."""
-        self.end_run()
+    leave_block = __exit__ = end_run
 
 
-_FORGOTTEN: Final = frozenset({"query", "intent", "domain", "report_type", "research_type", "project_id"})
-
-
-def disabled(enclosing: Scope | None) -> NoOpTrace:
+def disabled() -> NoOpTrace:
     """Start a run that records nothing."""
-    trace = NoOpTrace(enclosing)
+    trace = NoOpTrace()
     enter(trace)
     return trace

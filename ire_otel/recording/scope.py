@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from opentelemetry import baggage, trace
-from opentelemetry.context import Context, attach, create_key, get_current, get_value, set_value
+from opentelemetry.context import Context, attach, create_key, get_current, set_value
 
 from ire_otel.recording.process import identity
 from ire_otel.semconv import BAGGAGE_RUN, BAGGAGE_STAGE
@@ -19,6 +19,9 @@ _SCOPE = create_key("ire-otel-scope")
 
 class Scope(Protocol):
     """A run or a stage, as a place that decisions belong to."""
+
+    silent: bool
+    """Whether nothing is recorded while it is current."""
 
     @property
     def ended(self) -> bool:
@@ -66,16 +69,16 @@ def look_elsewhere(find: Callable[[Scope | None], Scope | None]) -> None:
 
 def current() -> Scope | None:
     """Give the innermost run or stage that is open here."""
-    here: Scope | None = get_value(_SCOPE)  # type: ignore[assignment] # nobody else has the key
+    here: Scope | None = get_current().get(_SCOPE)  # type: ignore[assignment] # nobody else has the key
     if here is None:
         return _elsewhere[0](None)
-    found = innermost_open(here)
+    found = innermost_open(here) if here.ended else here
     return found if found is None or found.trace.process is identity.id else _elsewhere[0](found)
 
 
 def within(context: Context) -> Scope | None:
     """Give the innermost open run or stage of another context."""
-    return innermost_open(get_value(_SCOPE, context))  # type: ignore[arg-type] # nobody else has the key
+    return innermost_open(scope_of(context))
 
 
 def innermost_open(scope: Scope | None) -> Scope | None:
@@ -96,7 +99,7 @@ def context_of(scope: Scope, span: trace.Span, run_id: str, stage_span_id: str |
 
 def parent_context(enclosing: Scope, now: Context) -> Context:
     """Give the context whose span a new span hangs under: the current one, if it belongs to `enclosing`."""
-    return now if get_value(_SCOPE, now) is enclosing else enclosing.context
+    return now if scope_of(now) is enclosing else enclosing.context
 
 
 def _rebased(context: Context, around: Scope | None) -> Context:
@@ -109,9 +112,20 @@ def _rebased(context: Context, around: Scope | None) -> Context:
     return context if stage is None else baggage.set_baggage(BAGGAGE_STAGE, stage, context)
 
 
-def disabled_context(scope: Scope) -> Context:
-    """Give the current Context with a scope that records nothing."""
-    return set_value(_SCOPE, scope)
+def with_scope(scope: Scope, context: Context) -> Context:
+    """Give a Context in which a scope that has no span is current."""
+    return Context({**context, _SCOPE: scope})
+
+
+def scope_of(context: Context) -> Scope | None:
+    """Give the scope that a Context was made for, ended or not."""
+    return context.get(_SCOPE)  # type: ignore[return-value] # nobody else has the key
+
+
+def is_silent() -> bool:
+    """Tell whether a run that records nothing is current."""
+    here: Scope | None = get_current().get(_SCOPE)  # type: ignore[assignment] # nobody else has the key
+    return here is not None and here.silent and not here.ended
 
 
 def enter(scope: Scope) -> None:
@@ -126,7 +140,7 @@ def leave(scope: Scope) -> None:
     refused with an error. What counts is where we stand now: on this very scope, and what it covered is restored.
     """
     now = get_current()
-    if get_value(_SCOPE, now) is not scope:
+    if scope_of(now) is not scope:
         return
     around = innermost_open(scope.enclosing)
     if now is not scope.context:

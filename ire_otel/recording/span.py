@@ -176,6 +176,7 @@ class Block:
     """A run or stage as a context manager, `with` or `async with`; an exception is recorded and goes on."""
 
     __slots__ = ()
+    silent: bool = False
 
     @abstractmethod
     def leave_block(self, error: BaseException | None) -> None:
