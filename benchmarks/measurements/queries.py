@@ -1,0 +1,223 @@
+"""Every query and view, on databases of a thousand to a million runs."""
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import sqlalchemy as sa
+
+from benchmarks import postgres
+from benchmarks.population import Population, record_seeds
+from benchmarks.results import Figure, Figures, Goal, Scale, percentile
+from ire_otel import TraceQuery
+from ire_otel.db.engine import Database, engine
+from ire_otel.db.tables import VIEWS, traces
+from ire_otel.query import files, human, patterns, runs
+from ire_otel.query.effects import decision_effects
+from ire_otel.query.execution import Brain
+from ire_otel.query.results import TraceResult, run_result
+from ire_otel.query.search import search
+from ire_otel.settings import Settings
+
+TITLE: Final = "Queries"
+REMARK: Final = (
+    "Each query of TraceQuery and each view, on a connection that is open, until all rows are read, a few hundred "
+    "different runs multiplied. Views that list runs are read as people read them, the newest 100. `connecting` is "
+    "the same query as by_intent, asked as a script asks it: TraceQuery.sync opens a connection each time. Decisions "
+    "(40 a run) and searches are measured up to 100,000 runs. A query that takes longer than the 30 s after which "
+    "ire-otel gives up is shown with the time it would have taken."
+)
+
+
+class Size(NamedTuple):
+    """How large the databases are made, and how patiently they are asked."""
+
+    sqlite: tuple[int, ...]
+    postgres: tuple[int, ...]
+    seeds: int
+    samples: int
+    seconds: float
+    """For each query at each size, at most."""
+
+
+SIZES: Final = {
+    Scale.SMALLEST: Size(sqlite=(20, 40), postgres=(), seeds=10, samples=2, seconds=0.1),
+    Scale.QUICK: Size(sqlite=(1_000, 5_000), postgres=(1_000, 5_000), seeds=100, samples=9, seconds=0.25),
+    Scale.FULL: Size(
+        sqlite=(1_000, 10_000, 100_000), postgres=(1_000, 10_000, 100_000, 1_000_000), seeds=200, samples=41, seconds=4
+    ),
+}
+DECIDED: Final = 100_000
+"""Most runs with rows in trace_decisions, and most that are searched."""
+PATIENCE: Final = "120s"
+"""After which Postgres itself breaks a query off; it then counts with that."""
+SLOW: Final = 10_000
+"""Milliseconds; what takes longer is not asked often."""
+LISTING_VIEWS: Final = ("trace_quality_gaps", "trace_gate_failures")
+INDEXED: Final = (
+    *("by_intent", "by_domain", "by_project", "by_status", "low_scoring_principle", "quality_gate_failures"),
+    *("flagged_for_review", "slowest", "costliest", "search", "decisions(type)", "iter_runs, first page"),
+    *("iter_runs, page in the middle", "full_trace", "compare", "flag", "note"),
+)
+"""Queries for which a database should not need to look at all runs."""
+AGGREGATES: Final = ("summary", "principle_patterns", *(view for view in VIEWS if view not in LISTING_VIEWS))
+WITH_DECISIONS: Final = (
+    *("search", "decisions(type)", "decisions(type, rare)", "decisions(stage)", "decisions(component)"),
+    *("decision_effects", "trace_decision_outcomes", "trace_component_outcomes"),
+)
+
+
+class Asked(NamedTuple):
+    """What queries are asked with: runs from the middle of those that there are."""
+
+    one: TraceResult
+    other: TraceResult
+
+
+Question = Callable[[Brain, Asked], object]
+QUESTIONS: Final[Mapping[str, Question]] = {
+    "by_intent": lambda brain, _: runs.by_intent(brain, "validating"),
+    "by_domain": lambda brain, _: runs.by_domain(brain, "domain-3"),
+    "by_project": lambda brain, _: runs.by_project(brain, "project-3"),
+    "by_status": lambda brain, _: runs.by_status(brain, "failed"),
+    "low_scoring_principle": lambda brain, _: runs.low_scoring_principle(brain, "META-12"),
+    "low_scoring_principle, threshold 3": lambda brain, _: runs.low_scoring_principle(brain, "META-12", 3),
+    "quality_gate_failures": lambda brain, _: runs.quality_gate_failures(brain),
+    "flagged_for_review": lambda brain, _: runs.flagged_for_review(brain),
+    "slowest": lambda brain, _: runs.slowest(brain),
+    "costliest": lambda brain, _: runs.costliest(brain),
+    "search": lambda brain, _: search(brain, '"competitive landscape" variant'),
+    "decisions(type)": lambda brain, _: runs.decisions(brain, "intake_choice_3"),
+    "decisions(type, rare)": lambda brain, _: runs.decisions(brain, "never_taken"),
+    "decisions(stage)": lambda brain, _: runs.decisions(brain, stage="synthesis"),
+    "decisions(component)": lambda brain, _: runs.decisions(brain, component="RubricLoader"),
+    "iter_runs, first page": lambda brain, _: runs.runs_after(brain, None),
+    "iter_runs, page in the middle": lambda brain, asked: runs.runs_after(brain, asked.one),
+    "iter_runs, intent and status": lambda brain, _: runs.runs_after(brain, None, intent="deciding", status="failed"),
+    "principle_patterns": lambda brain, _: patterns.principle_patterns(brain),
+    "decision_effects": lambda brain, _: decision_effects(brain, "META-12"),
+    "summary": lambda brain, _: patterns.summary(brain),
+    "compare": lambda brain, asked: files.compare(brain, asked.one.trace_id, asked.other.trace_id),
+    "full_trace": lambda brain, asked: files.full_trace(brain, asked.one.trace_id),
+    "flag": lambda brain, asked: human.flag(brain, asked.one.trace_id, True),  # noqa: FBT003 # as it is called
+    "note": lambda brain, asked: human.note(brain, asked.one.trace_id, "seen"),
+}
+
+
+def measure(scale: Scale) -> list[Figure]:
+    """Let databases grow, and ask each of them everything at each size."""
+    size = SIZES[scale]
+    figures: list[Figure] = []
+    with TemporaryDirectory(prefix="ire-otel-bench-") as name, ExitStack() as stack:
+        folder = Path(name)
+        seeds = record_seeds(folder / "brain", size.seeds)
+        urls = {"SQLite": (f"sqlite:///{folder / 'grown.db'}", size.sqlite)}
+        if size.postgres:
+            urls["Postgres"] = (stack.enter_context(postgres.server(folder / "postgres")), size.postgres)
+        for of, (url, numbers) in urls.items():
+            population = Population(url, seeds)
+            for number in numbers:
+                population.grow(number, DECIDED)
+                figures += _ask_everything(of, population, msgspec.structs.replace(seeds, database_url=url), size)
+    return figures
+
+
+def _ask_everything(of: str, population: Population, chosen: Settings, size: Size) -> Iterator[Figure]:
+    with _connection(population.target) as connection:
+        brain = Brain(chosen, connection)
+        asked = _asked(connection)
+        questions = {**QUESTIONS, **{view: _view(view) for view in VIEWS}, "connecting": _connecting(chosen)}
+        for name, question in questions.items():
+            if population.runs <= DECIDED or name not in WITH_DECISIONS:
+                yield from _figures(f"{name}, {of}", population.runs, question, brain, asked, size)
+
+
+def _figures(of: str, runs: int, question: Question, brain: Brain, asked: Asked, size: Size) -> Iterator[Figure]:
+    """Ask once to warm up, then until there are enough samples or the time is up."""
+    first = _timed(question, brain, asked)
+    if of.startswith("search"):
+        # This one has taken in the words of all new runs.
+        yield Figure(what="first search", of=of, unit="ms", at=runs, samples=[first])
+        first = _timed(question, brain, asked)
+    samples = [] if first < SLOW else [first]
+    while len(samples) < 3 or (len(samples) < size.samples and sum(samples) < size.seconds * 1000):
+        samples.append(_timed(question, brain, asked))
+        if sum(samples) > 2 * SLOW:
+            break
+    yield Figure(what="p50", of=of, unit="ms", at=runs, samples=samples)
+    yield Figure(what="p95", of=of, unit="ms", at=runs, samples=[percentile(samples, 95)])
+
+
+def _timed(question: Question, brain: Brain, asked: Asked) -> float:
+    """Give the milliseconds until the answer; where Postgres broke it off, until then."""
+    began = perf_counter()
+    try:
+        question(brain, asked)
+    except sa.exc.OperationalError as error:
+        if "statement timeout" not in str(error):
+            raise
+        brain.connection.rollback()
+    taken = (perf_counter() - began) * 1000
+    brain.connection.commit()
+    return taken
+
+
+def _view(name: str) -> Question:
+    query = f"SELECT * FROM {name}" + (" LIMIT 100" if name in LISTING_VIEWS else "")  # noqa: S608 # one of VIEWS
+    return lambda brain, _: brain.connection.exec_driver_sql(query).all()
+
+
+def _connecting(chosen: Settings) -> Question:
+    """Ask as a script does, which has its settings in the environment."""
+    os.environ.update({"IRE_OTEL_BRAIN_DIR": str(chosen.brain_dir), "IRE_OTEL_DATABASE_URL": chosen.database_url})
+    return lambda *_: TraceQuery.sync.by_intent("validating")
+
+
+@contextmanager
+def _connection(target: Database) -> Iterator[sa.Connection]:
+    made = engine(target, patient=True)
+    with made.connect() as connection:
+        if target.file is None:
+            connection.exec_driver_sql(f"SET statement_timeout = '{PATIENCE}'")
+            connection.commit()
+        yield connection
+
+
+def _asked(connection: sa.Connection) -> Asked:
+    number = connection.scalar(sa.select(sa.func.count()).select_from(traces)) or 0
+    columns = [traces.c[name] for name in TraceResult.__struct_fields__]
+    middle = sa.select(*columns).order_by(traces.c.started_at).offset(number // 2).limit(2)
+    first, second = (run_result(row) for row in connection.execute(middle).mappings())
+    connection.rollback()
+    return Asked(first, second)
+
+
+def goals(figures: Figures) -> Iterator[Goal]:
+    """Indexed queries stay as fast as they were; sums over everything stay bearable."""
+    grown = {name: figures.growth("p50", f"{name}, Postgres") for name in INDEXED}
+    worst = max(((growth, name) for name, growth in grown.items() if growth is not None), default=(None, ""))
+    yield Goal(
+        what="indexed queries, Postgres, smallest to largest database: p50 grows",
+        measured=worst[0],
+        bound=2,
+        remark=f"the worst: {worst[1]}" if worst[1] else "",
+    )
+    largest = {name: figures.sizes("p50", f"{name}, Postgres")[-1:] for name in AGGREGATES}
+    times = [
+        ((figures.median("p50", f"{name}, Postgres", at[0]) or 0.0) / 1000, name, at[0])
+        for name, at in largest.items()
+        if at
+    ]
+    slowest = max(times, default=(None, "", 0))
+    yield Goal(
+        what="sums over all runs, largest Postgres: p50",
+        measured=slowest[0],
+        bound=1,
+        unit="s",
+        remark=f"the slowest: {slowest[1]}, at {slowest[2]:,.0f} runs" if slowest[1] else "",
+    )
