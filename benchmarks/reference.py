@@ -3,7 +3,7 @@
 Built once and never random, so that every contender records the very same content.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -70,6 +70,14 @@ def _decision(stage: str, number: int) -> Decision:
         alternatives=["broad reading of the brief (0.31)", "ask the user to clarify (0.12)"],
         inputs={"candidates": 12 + number, "threshold": 0.6, "signals": ["small", "competitive"], "section": stage},
     )
+
+
+_CYCLE: Final = [_decision("collection", number) for number in range(DECISIONS_PER_STAGE)]
+
+
+def decision(number: int) -> Decision:
+    """Give a decision for runs that have any number of them."""
+    return _CYCLE[number % DECISIONS_PER_STAGE]
 
 
 def _item(number: int) -> dict[str, Any]:
