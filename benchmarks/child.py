@@ -1,4 +1,4 @@
-"""One contender in a process of its own: told on stdin which task to do how often, it says on stdout what came of it.
+"""One contender in a process of its own: told on stdin which task to do, it says on stdout what came of it.
 
 Called as python -m benchmarks.child CONTENDER SINK FOLDER.
 """
@@ -14,7 +14,7 @@ from benchmarks import contenders
 
 
 def main() -> None:
-    """Do tasks, `module:function size` each, until stdin ends; then say what was kept."""
+    """Do tasks, `module:function` and whole numbers each, until stdin ends; then say what was kept."""
     # Some contenders print, so the answers go where only this function writes.
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     os.dup2(2, 1)
@@ -22,9 +22,9 @@ def main() -> None:
     contender = contenders.module(name).make(sink, Path(folder))
     answers.write(b"ready\n")
     for line in sys.stdin:
-        task, size = line.split()
+        task, *sizes = line.split()
         module, _, function = task.partition(":")
-        result = getattr(importlib.import_module(module), function)(contender, int(size))
+        result = getattr(importlib.import_module(module), function)(contender, *map(int, sizes))
         answers.write(msgspec.json.encode(result) + b"\n")
     answers.write(msgspec.json.encode(contender.close()) + b"\n")
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Final, TypeVar
+from typing import Any, Concatenate, Final, TypeVar
 
 import msgspec
 
@@ -15,11 +15,11 @@ from benchmarks.contenders import Contender, Kept
 from benchmarks.results import Figure
 
 R = TypeVar("R")
-Task = Callable[[Contender, int], R]
-"""What a contender's process does with a size, e.g. a number of runs; the result is a struct."""
+Task = Callable[Concatenate[Contender, ...], R]
+"""What a contender's process does, with whole numbers such as a number of runs; the result is a struct."""
 
 ROOT: Final = Path(__file__).parent.parent
-_OFFLINE: Final = {
+OFFLINE: Final = {
     "DO_NOT_TRACK": "true",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "NO_PROXY": "*",
@@ -39,21 +39,18 @@ class Contest:
         self.kept: dict[str, Kept] = {}
         """What the contenders kept of what they recorded, once the contest is over."""
 
-    def round(self, task: Task[R], size: int, kind: type[R]) -> dict[str, R]:
+    def round(self, kind: type[R], task: Task[R], *sizes: int) -> dict[str, R]:
         """Let every contender do the task, one after the other. Raises RuntimeError."""
-        return {name: self.one(name, task, size, kind) for name in self.processes}
+        return {name: self.one(name, kind, task, *sizes) for name in self.processes}
 
-    def one(self, name: str, task: Task[R], size: int, kind: type[R]) -> R:
-        """Let one contender do the task. Raises RuntimeError."""
-        self.tell(name, task, size)
-        return msgspec.json.decode(self.answer(name), type=kind)
-
-    def tell(self, name: str, task: Task[R], size: int) -> None:
-        """Let one contender begin a task; `answer` waits for its end."""
+    def one(self, name: str, kind: type[R], task: Task[R], *sizes: int) -> R:
+        """Let one contender do the task, which gives a `kind`. Raises RuntimeError."""
         stdin = self.processes[name].stdin
         assert stdin is not None
-        stdin.write(f"{task.__module__}:{getattr(task, '__name__', '')} {size}\n")
+        function = getattr(task, "__name__", "")
+        stdin.write(" ".join([f"{task.__module__}:{function}", *map(str, sizes)]) + "\n")
         stdin.flush()
+        return msgspec.json.decode(self.answer(name), type=kind)
 
     def answer(self, name: str) -> str:
         """Wait for what a contender says. Raises RuntimeError where it ended instead."""
@@ -114,7 +111,7 @@ def _process(
     process = subprocess.Popen(
         [sys.executable, "-m", module, *arguments],
         cwd=folder,  # where no settings lie
-        env=given | _OFFLINE | {"PYTHONPATH": str(ROOT)} | environment,
+        env=given | OFFLINE | {"PYTHONPATH": str(ROOT)} | environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=log,

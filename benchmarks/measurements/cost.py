@@ -128,8 +128,8 @@ def measure(scale: Scale) -> list[Figure]:
     names = list(contenders.FIRST) if scale is Scale.SMALLEST else contenders.present()
     with contest(names) as held:
         for _ in range(size.warm_up):
-            held.round(turn, size.runs, Turn)
-        rounds = [held.round(turn, size.runs, Turn) for _ in range(size.rounds)]
+            held.round(Turn, turn, size.runs)
+        rounds = [held.round(Turn, turn, size.runs) for _ in range(size.rounds)]
     figures = [
         Figure(what=what, of=name, unit="µs", samples=[measured(turns[name]) for turns in rounds])
         for what, measured in _EACH.items()
