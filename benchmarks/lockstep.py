@@ -94,14 +94,25 @@ def contest(names: Sequence[str], **environment: str) -> Iterator[Contest]:
         made.end()
 
 
+@contextmanager
+def sink(folder: Path) -> Iterator[str]:
+    """Start a sink and give its URL."""
+    with ExitStack() as stack, (folder / "sink.log").open("w") as log:
+        yield _sink(stack, folder, log, {})
+
+
 def _started(stack: ExitStack, name: str, folder: Path, environment: dict[str, str]) -> subprocess.Popen[str]:
     own = folder / name
     own.mkdir()
     log = stack.enter_context((folder / f"{name}.log").open("w"))
-    sink = _process(stack, own, log, environment, "benchmarks.sink")
-    assert sink.stdout is not None
-    url = sink.stdout.readline().strip()
+    url = _sink(stack, own, log, environment)
     return _process(stack, own, log, environment, "benchmarks.child", name, url, str(own))
+
+
+def _sink(stack: ExitStack, folder: Path, log: Any, environment: dict[str, str]) -> str:
+    process = _process(stack, folder, log, environment, "benchmarks.sink")
+    assert process.stdout is not None
+    return process.stdout.readline().strip()
 
 
 def _process(

@@ -75,9 +75,9 @@ def _decision(stage: str, number: int) -> Decision:
 _CYCLE: Final = [_decision("collection", number) for number in range(DECISIONS_PER_STAGE)]
 
 
-def decision(number: int) -> Decision:
-    """Give a decision for runs that have any number of them."""
-    return _CYCLE[number % DECISIONS_PER_STAGE]
+def decisions(count: int) -> list[Decision]:
+    """Give any number of decisions, for runs of one stage."""
+    return [_CYCLE[number % DECISIONS_PER_STAGE] for number in range(count)]
 
 
 def _item(number: int) -> dict[str, Any]:

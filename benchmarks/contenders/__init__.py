@@ -7,12 +7,14 @@ what may not be installed only in there.
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Final, Protocol, cast
 
 import msgspec
+
+from benchmarks import reference
 
 FIRST: Final = ("bare", "ire", "ire_shared", "otel_batch")
 """Shown before the others; these need no peer."""
@@ -51,7 +53,7 @@ class Contender(ABC):
         """Record the reference run."""
 
     @abstractmethod
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record the other kind of run."""
 
     @abstractmethod

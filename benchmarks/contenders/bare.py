@@ -1,6 +1,7 @@
 """Bare OpenTelemetry: the same content in spans and events of one's own, which no processor keeps. The floor."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -30,11 +31,11 @@ def record(tracer: Tracer) -> None:
         run.set_attribute("research.status", "complete")
 
 
-def record_decisions(tracer: Tracer, count: int) -> None:
+def record_decisions(tracer: Tracer, decisions: Iterable[reference.Decision]) -> None:
     """Record a run with one stage."""
     with tracer.start_as_current_span("research_run"), tracer.start_as_current_span("collection") as span:
-        for number in range(count):
-            _decide(span, "ResearchOrchestrator", reference.decision(number))
+        for decision in decisions:
+            _decide(span, "ResearchOrchestrator", decision)
 
 
 def _record_stage(span: Span, stage: reference.Stage) -> None:
@@ -86,9 +87,9 @@ class Bare(Contender):
         """Record the reference run; nothing keeps it."""
         record(self._tracer)
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage."""
-        record_decisions(self._tracer, count)
+        record_decisions(self._tracer, decisions)
 
     def settle(self) -> None:
         """Nothing is pending."""

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 from contextlib import closing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -35,11 +36,11 @@ class Ire(Contender):
             trace.intent = reference.INTENT
             trace.set_outputs(reference.OUTPUTS)
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage."""
         with ire_otel.run(reference.QUERY, project_name=reference.PROJECT), ire_otel.stage("collection"):
-            for number in range(count):
-                decide(reference.decision(number))
+            for decision in decisions:
+                decide(decision)
 
     def settle(self) -> None:
         """Wait until every file and row is written."""

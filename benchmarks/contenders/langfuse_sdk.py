@@ -1,5 +1,6 @@
 """Langfuse's SDK with the sink as its host; a decision is an observation of the type `event`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,12 +32,12 @@ class Langfuse(Contender):
                     self._record_stage(span, stage)
             run.update(output=reference.OUTPUTS, metadata={"intent": reference.INTENT})
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage."""
         start = self._client.start_as_current_observation
         with start(name="research run"), start(name="collection"):
-            for number in range(count):
-                self._decide(reference.decision(number))
+            for decision in decisions:
+                self._decide(decision)
 
     def _record_stage(self, span: Any, stage: reference.Stage) -> None:
         for decision in stage.decisions:

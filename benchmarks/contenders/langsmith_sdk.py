@@ -1,5 +1,6 @@
 """LangSmith's SDK with the sink as its endpoint; a decision is a run of its own inside its stage."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 from uuid import uuid4
@@ -35,11 +36,11 @@ class LangSmith(Contender):
             run.add_metadata({"intent": reference.INTENT})
             run.end(outputs=reference.OUTPUTS)
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage."""
         with self._trace("research run"), self._trace("collection"):
-            for number in range(count):
-                self._decide(reference.decision(number))
+            for decision in decisions:
+                self._decide(decision)
 
     def _trace(self, name: str, **fields: Any) -> Any:
         return self._langsmith.trace(name, run_type="chain", client=self._client, **fields)

@@ -1,5 +1,6 @@
 """Pydantic Logfire with the sink as its backend (`base_url`, as for a self-hosted one); a decision is a log line."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -34,11 +35,11 @@ class Logfire(Contender):
             run.set_attribute("intent", reference.INTENT)
             run.set_attribute("outputs", reference.OUTPUTS)
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage."""
         with self._logfire.span("research run"), self._logfire.span("stage {name}", name="collection"):
-            for number in range(count):
-                self._decide(reference.decision(number))
+            for decision in decisions:
+                self._decide(decision)
 
     def _record_stage(self, span: Any, stage: reference.Stage) -> None:
         for decision in stage.decisions:

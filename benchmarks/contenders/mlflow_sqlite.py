@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
@@ -36,11 +37,11 @@ class MLflow(Contender):
             run.set_attribute("intent", reference.INTENT)
             run.set_outputs(reference.OUTPUTS)
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage."""
         with self._mlflow.start_span("research run"), self._mlflow.start_span("collection") as span:
-            for number in range(count):
-                self._decide(span, reference.decision(number))
+            for decision in decisions:
+                self._decide(span, decision)
 
     def _record_stage(self, span: Any, stage: reference.Stage) -> None:
         for decision in stage.decisions:

@@ -1,5 +1,6 @@
 """OpenTelemetry's BatchSpanProcessor with its OTLP/HTTP exporter, sending to the sink."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -30,9 +31,9 @@ class Batch(Contender):
         """Record the reference run."""
         bare.record(self._tracer)
 
-    def decisions_run(self, count: int) -> None:
+    def decisions_run(self, decisions: Iterable[reference.Decision]) -> None:
         """Record a run with one stage, in one span."""
-        bare.record_decisions(self._tracer, count)
+        bare.record_decisions(self._tracer, decisions)
 
     def settle(self) -> None:
         """Send everything that is queued."""

@@ -6,7 +6,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from benchmarks import contenders, memory
+from benchmarks import contenders, memory, reference
 from benchmarks.contenders import Contender
 from benchmarks.lockstep import contest
 from benchmarks.results import Figure, Figures, Goal, Scale
@@ -56,11 +56,12 @@ class Many(msgspec.Struct, frozen=True, kw_only=True):
 
 def many(contender: Contender, decisions: int) -> Many:
     """Record one run."""
+    given = reference.decisions(decisions)
     before = memory.resident()
     memory.forget_peak()
     peak = memory.peak()
     cpu, began = process_time(), perf_counter()
-    contender.record_decisions(decisions)
+    contender.record_decisions(given)
     ended = perf_counter()
     contender.settle()
     done, cpu = perf_counter(), process_time() - cpu

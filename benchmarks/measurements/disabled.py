@@ -34,7 +34,7 @@ SIZES: Final = {
     Scale.QUICK: Size(rounds=15, calls=2_000),
     Scale.FULL: Size(rounds=101, calls=5_000),
 }
-DECISION: Final = reference.decision(0)
+DECISION: Final = reference.decisions(1)[0]
 
 
 class Calls(msgspec.Struct, frozen=True):
