@@ -22,7 +22,7 @@ def main() -> None:
 
 def _begin() -> object:
     run = ire_otel.run(reference.QUERY, project_name=reference.PROJECT, report_type=reference.REPORT_TYPE)
-    run.__enter__()  # noqa: PLC2801 # it is never left
+    run.__enter__()  # it is never left
     for stage in reference.STAGES:
         with ire_otel.stage(stage.name, component=stage.component) as open_stage:
             record_stage(open_stage, stage)

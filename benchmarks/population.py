@@ -142,9 +142,9 @@ class Population:
 
     def _multiply(self, table: sa.Table) -> str:
         started = _STARTED_ON_SQLITE if self._on_sqlite else _STARTED_ON_POSTGRESQL
-        own = {
-            column.name: f"{started}" for column in table.columns if isinstance(column.type, UtcDateTime)
-        } | {name: made for name, made in _OWN.items() if name in table.c}
+        own = {column.name: f"{started}" for column in table.columns if isinstance(column.type, UtcDateTime)} | {
+            name: made for name, made in _OWN.items() if name in table.c
+        }
         own["trace_id"] = _ID_ON_SQLITE if self._on_sqlite else _ID_ON_POSTGRESQL
         columns = [column.name for column in table.columns if column.name != "id"]
         values = ", ".join(own.get(name, f"seed.{name}") for name in columns)

@@ -2,8 +2,8 @@
 
 import shutil
 import sqlite3
-from contextlib import closing
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 

@@ -1,8 +1,8 @@
 """MLflow Tracing with its default kind of store, a SQLite file; a decision is a span event, and so is a score."""
 
 import sqlite3
-from contextlib import closing
 from collections.abc import Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, Final
 

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import sqlalchemy as sa
@@ -32,6 +32,7 @@ REMARK: Final = (
     "(40 a run) and searches are measured up to 100,000 runs. A query that takes longer than the 30 s after which "
     "ire-otel gives up is shown with the time it would have taken."
 )
+CHARTS: Final = ()
 
 
 class Size(NamedTuple):

@@ -83,9 +83,7 @@ def measure(scale: Scale) -> list[Figure]:
             files = list(brain.glob("projects/*/_traces/*.json"))
             assert len(files) == size.runs, f"{len(files)} of {size.runs} runs were recovered"
             shutil.rmtree(brain)
-    return [
-        Figure(what=what, of=of, unit=unit, samples=samples) for (what, of, unit), samples in figures.items()
-    ]
+    return [Figure(what=what, of=of, unit=unit, samples=samples) for (what, of, unit), samples in figures.items()]
 
 
 def _count(figures: dict[tuple[str, str, str], list[float]], of: str, rates: tuple[float, float]) -> None:
