@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: what tracing costs, beside bare OpenTelemetry and other systems, as tables and raw results."""
+"""`python -m benchmarks`: what tracing costs, beside bare OpenTelemetry and others, as tables and raw results."""
 
 import argparse
 import os

@@ -1,4 +1,4 @@
-"""Databases of a thousand to a million runs: real rows of some hundred traced runs, multiplied by the database itself."""
+"""Databases of a thousand to a million runs: real rows of some hundred traced runs, multiplied."""
 
 import hashlib
 from contextlib import closing
@@ -129,7 +129,7 @@ class Population:
             raise RuntimeError(f"the database refused seeds: {refused}")
         with self._engine.begin() as connection:
             number = "row_number() OVER (ORDER BY trace_id) - 1"
-            connection.exec_driver_sql(f"CREATE TABLE seeds AS SELECT trace_id, {number} AS number FROM traces")
+            connection.exec_driver_sql(f"CREATE TABLE seeds AS SELECT trace_id, {number} AS number FROM traces")  # noqa: S608 # as below
             for table in TABLES:
                 connection.exec_driver_sql(f"CREATE TABLE seed_{table.name} AS SELECT * FROM {table.name}")  # noqa: S608 # a table's name
             connection.execute(sa.delete(traces))

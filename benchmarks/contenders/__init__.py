@@ -39,10 +39,10 @@ class Contender(ABC):
         self.reference_run()
         self._runs.append(None)
 
-    def record_decisions(self, count: int) -> None:
-        """Record a run with one stage of that many decisions, from `reference.decision`."""
-        self.decisions_run(count)
-        self._runs.append(count)
+    def record_decisions(self, decisions: Sequence[reference.Decision]) -> None:
+        """Record a run with one stage of these decisions."""
+        self.decisions_run(decisions)
+        self._runs.append(len(decisions))
 
     def close(self) -> Kept:
         """Stop, and compare what was recorded with what was kept."""
@@ -60,7 +60,7 @@ class Contender(ABC):
     def settle(self) -> None:
         """Wait until everything recorded so far is where it is meant to end up."""
 
-    def clean(self) -> None:
+    def clean(self) -> None:  # noqa: B027 # most write nothing here
         """Take away what was written, or later rounds would measure a growing folder. Not measured."""
 
     @abstractmethod

@@ -1,7 +1,7 @@
 """What is measured, a module each.
 
-Such a module has a TITLE, a REMARK that says how it is measured, `measure(scale)`, which gives figures, `goals(figures)`,
-which holds them against what ire-otel means to keep, and in CHARTS the figures that a picture shows.
+Such a module has a TITLE, a REMARK that says how it is measured, `measure(scale)`, which gives figures,
+`goals(figures)`, which holds them against what ire-otel means to keep, and in CHARTS the figures to draw.
 """
 
 import importlib

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -129,42 +130,46 @@ def measure(scale: Scale) -> list[Figure]:
 
 
 def _ask_everything(of: str, population: Population, chosen: Settings, size: Size) -> Iterator[Figure]:
+    runs = population.runs
     with _connection(population.target) as connection:
         brain = Brain(chosen, connection)
         asked = _asked(connection)
         questions = {**QUESTIONS, **{view: _view(view) for view in VIEWS}, "connecting": _connecting(chosen)}
         for name, question in questions.items():
-            if population.runs <= DECIDED or name not in WITH_DECISIONS:
-                yield from _figures(f"{name}, {of}", population.runs, question, brain, asked, size)
+            if runs > DECIDED and name in WITH_DECISIONS:
+                continue
+            ask = partial(_timed, partial(question, brain, asked), connection)
+            if name == "search":
+                # It takes in the words of all new runs first.
+                yield Figure(what="first search", of=of, unit="ms", at=runs, samples=[ask()])
+            samples = list(_samples(ask, size))
+            yield Figure(what="p50", of=f"{name}, {of}", unit="ms", at=runs, samples=samples)
+            yield Figure(what="p95", of=f"{name}, {of}", unit="ms", at=runs, samples=[percentile(samples, 95)])
 
 
-def _figures(of: str, runs: int, question: Question, brain: Brain, asked: Asked, size: Size) -> Iterator[Figure]:
-    """Ask once to warm up, then until there are enough samples or the time is up."""
-    first = _timed(question, brain, asked)
-    if of.startswith("search"):
-        # This one has taken in the words of all new runs.
-        yield Figure(what="first search", of=of, unit="ms", at=runs, samples=[first])
-        first = _timed(question, brain, asked)
-    samples = [] if first < SLOW else [first]
-    while len(samples) < 3 or (len(samples) < size.samples and sum(samples) < size.seconds * 1000):
-        samples.append(_timed(question, brain, asked))
-        if sum(samples) > 2 * SLOW:
-            break
-    yield Figure(what="p50", of=of, unit="ms", at=runs, samples=samples)
-    yield Figure(what="p95", of=of, unit="ms", at=runs, samples=[percentile(samples, 95)])
+def _samples(ask: Callable[[], float], size: Size) -> Iterator[float]:
+    """Ask once to warm up, then until there are enough samples or the time is up; what is slow, not often."""
+    first = ask()
+    if first > SLOW:
+        yield first
+    spent, count = 0.0, 0
+    while (count < 3 and spent < SLOW) or (count < size.samples and spent < size.seconds * 1000):
+        taken = ask()
+        spent, count = spent + taken, count + 1
+        yield taken
 
 
-def _timed(question: Question, brain: Brain, asked: Asked) -> float:
+def _timed(question: Callable[[], object], connection: sa.Connection) -> float:
     """Give the milliseconds until the answer; where Postgres broke it off, until then."""
     began = perf_counter()
     try:
-        question(brain, asked)
+        question()
     except sa.exc.OperationalError as error:
         if "statement timeout" not in str(error):
             raise
-        brain.connection.rollback()
+        connection.rollback()
     taken = (perf_counter() - began) * 1000
-    brain.connection.commit()
+    connection.commit()
     return taken
 
 

@@ -159,9 +159,7 @@ def goals(figures: Figures) -> Iterator[Goal]:
     """Hold what ire-otel sustains against the rate at which OTel's batches begin to lose spans."""
     drops = begins_to_drop(figures, "otel_batch")
     rates = figures.sizes("lost", "otel_batch")
-    remark = (
-        "" if drops is not None or not rates else "OTel batch lost nothing at any rate tried; the bound is the last"
-    )
+    remark = "" if drops is not None or not rates else "OTel batch lost nothing at any rate; the bound is the last"
     yield Goal(
         what="sustained rate, 8 threads, nothing lost, callers not blocked; bound: where OTel batch begins to lose",
         measured=(sustained(figures, "ire") or 0.0) if rates else None,
