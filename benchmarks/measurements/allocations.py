@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,14 +17,15 @@ import msgspec
 
 from benchmarks import reference
 from benchmarks.contenders import Contender
+from benchmarks.counted import MARK
 from benchmarks.lockstep import OFFLINE, ROOT, contest, sink
 from benchmarks.results import Figure, Figures, Goal, Scale
 
 TITLE: Final = "Allocations and system calls"
 REMARK: Final = (
     "Memory blocks and bytes that Python holds for a decision while its run goes on (sys.getallocatedblocks, "
-    "tracemalloc). System calls: counted by strace, in a process that records twice as many, less one that records "
-    "half of them; `caller` those of the thread that records, `all` those of every thread until it is settled."
+    "tracemalloc). System calls, as strace counts them: `caller` those of the thread that records, `all` those of "
+    "every thread until it is settled."
 )
 CHARTS: Final = ()
 NAMES: Final = ("bare", "ire", "otel_batch")
@@ -39,7 +41,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(decisions=20, runs=2, rounds=1),
-    Scale.QUICK: Size(decisions=1_000, runs=20, rounds=3),
+    Scale.QUICK: Size(decisions=1_000, runs=20, rounds=2),
     Scale.FULL: Size(decisions=5_000, runs=100, rounds=11),
 }
 
@@ -103,32 +105,49 @@ def measure(scale: Scale) -> list[Figure]:
         for what, field, unit in (("blocks per decision", "blocks", ""), ("bytes per decision", "bytes", "bytes"))
         for name in NAMES
     ]
-    if shutil.which("strace") is None:
-        return figures
-    for name in NAMES:
-        for whose, follow in (("caller", False), ("all", True)):
-            for what, task, count in (("decision", "decisions", size.decisions), ("run", "runs", size.runs)):
-                few, many = (_counts(name, task, number, follow=follow) for number in (count, 2 * count))
-                each = {call: (many[call] - few.get(call, 0)) / count for call in many}
-                most = sorted(((number, call) for call, number in each.items() if number >= 0.01), reverse=True)[:6]
-                remark = ", ".join(f"{call} {number:.2f}" for number, call in most)
-                total = max(0.0, sum(each.values()))
-                figures.append(
-                    Figure(what=f"calls per {what}, {whose}", of=name, unit="", samples=[total], remark=remark)
-                )
-    return figures
+    return figures if shutil.which("strace") is None else [*figures, *_calls(size)]
 
 
-def _counts(name: str, task: str, count: int, *, follow: bool) -> dict[str, int]:
-    """Give the number of each system call of a process that records `count` decisions or runs."""
+def _calls(size: Size) -> Iterator[Figure]:
+    """Count the calls of a decision and of a run: of the thread that records, and of all."""
+    for name in NAMES if size.rounds > 1 else ("ire",):
+        lines = _traced(name, size)
+        caller = lines[0].split()[0]
+        parts = {"decision": size.decisions, "run": size.runs}
+        for part, following in (("decision", "run"), ("run", "end")):
+            of_part = list(_between(lines, part, following))
+            own = [call for call in of_part if call[0] == caller]
+            for whose, made in (("caller", own), ("all", of_part)):
+                calls = Counter(call for _, call in made)
+                each = {call: number / parts[part] for call, number in calls.most_common(6)}
+                remark = ", ".join(f"{call} {number:.2f}" for call, number in each.items() if number >= 0.01)
+                total = calls.total() / parts[part]
+                yield Figure(what=f"calls per {part}, {whose}", of=name, unit="", samples=[total], remark=remark)
+
+
+def _traced(name: str, size: Size) -> list[str]:
+    """Give the lines of strace's log, each with the number of its thread."""
     with TemporaryDirectory(prefix="ire-otel-bench-") as folder, sink(Path(folder)) as url:
         out = Path(folder) / "strace"
-        command = ["strace", *(["-f"] if follow else []), "-c", "-o", str(out)]
-        program = [sys.executable, "-m", "benchmarks.counted", name, url, folder, task, str(count)]
+        counted = [sys.executable, "-m", "benchmarks.counted", name, url, folder, str(size.decisions), str(size.runs)]
         given = os.environ | OFFLINE | {"PYTHONPATH": str(ROOT)}
-        subprocess.run([*command, *program], env=given, cwd=folder, check=True, capture_output=True)
-        lines = re.findall(r"^\s*[\d.]+\s+[\d.]+\s+\d+\s+(\d+)\s+(?:\d+\s+)?(\w+)$", out.read_text(), re.MULTILINE)
-    return {call: int(number) for number, call in lines if call != "total"}
+        subprocess.run(
+            [shutil.which("strace") or "strace", "-f", "-o", str(out), *counted], env=given, cwd=folder, check=True
+        )
+        return out.read_text(errors="replace").splitlines()
+
+
+def _between(lines: list[str], begin: str, end: str) -> Iterator[tuple[str, str]]:
+    """Give thread and name of each call between two marks."""
+    marked = [number for part in (begin, end) for number, line in enumerate(lines) if f"{MARK}/{part}" in line]
+    for line in lines[marked[0] + 1 : marked[1]]:
+        found = _CALL.match(line)
+        if found is not None:
+            yield found[1], found[2]
+
+
+_CALL: Final = re.compile(r"(\d+) +(\w+)\(")
+"""Not what strace says when a call that took long has returned."""
 
 
 def goals(figures: Figures) -> Iterator[Goal]:

@@ -49,7 +49,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(sqlite=(20, 40), postgres=(), seeds=10, samples=2, seconds=0.1),
-    Scale.QUICK: Size(sqlite=(1_000, 5_000), postgres=(1_000, 5_000), seeds=100, samples=9, seconds=0.25),
+    Scale.QUICK: Size(sqlite=(500, 2_500), postgres=(500, 2_500), seeds=100, samples=7, seconds=0.1),
     Scale.FULL: Size(
         sqlite=(1_000, 10_000, 100_000), postgres=(1_000, 10_000, 100_000, 1_000_000), seeds=200, samples=41, seconds=4
     ),
@@ -61,13 +61,14 @@ PATIENCE: Final = "120s"
 SLOW: Final = 10_000
 """Milliseconds; what takes longer is not asked often."""
 LISTING_VIEWS: Final = ("trace_quality_gaps", "trace_gate_failures")
-INDEXED: Final = (
-    *("by_intent", "by_domain", "by_project", "by_status", "low_scoring_principle", "quality_gate_failures"),
-    *("flagged_for_review", "slowest", "costliest", "search", "decisions(type)", "iter_runs, first page"),
-    *("iter_runs, page in the middle", "full_trace", "compare", "flag", "note"),
+AGGREGATES: Final = (
+    "summary",
+    "principle_patterns",
+    "decision_effects",
+    *(view for view in VIEWS if view not in LISTING_VIEWS),
 )
-"""Queries for which a database should not need to look at all runs."""
-AGGREGATES: Final = ("summary", "principle_patterns", *(view for view in VIEWS if view not in LISTING_VIEWS))
+OVER_EVERYTHING: Final = ("summary", "principle_patterns", "decision_effects")
+"""Queries that no index can spare from reading what they sum up."""
 WITH_DECISIONS: Final = (
     *("search", "decisions(type)", "decisions(type, rare)", "decisions(stage)", "decisions(component)"),
     *("decision_effects", "trace_decision_outcomes", "trace_component_outcomes"),
@@ -180,8 +181,23 @@ def _view(name: str) -> Question:
 
 def _connecting(chosen: Settings) -> Question:
     """Ask as a script does, which has its settings in the environment."""
-    os.environ.update({"IRE_OTEL_BRAIN_DIR": str(chosen.brain_dir), "IRE_OTEL_DATABASE_URL": chosen.database_url})
-    return lambda *_: TraceQuery.sync.by_intent("validating")
+
+    def ask(_: Brain, __: Asked) -> None:
+        with _environment(IRE_OTEL_BRAIN_DIR=str(chosen.brain_dir), IRE_OTEL_DATABASE_URL=chosen.database_url):
+            TraceQuery.sync.by_intent("validating")
+
+    return ask
+
+
+@contextmanager
+def _environment(**variables: str) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager
@@ -205,25 +221,28 @@ def _asked(connection: sa.Connection) -> Asked:
 
 def goals(figures: Figures) -> Iterator[Goal]:
     """Indexed queries stay as fast as they were; sums over everything stay bearable."""
-    grown = {name: figures.growth("p50", f"{name}, Postgres") for name in INDEXED}
-    worst = max(((growth, name) for name, growth in grown.items() if growth is not None), default=(None, ""))
-    yield Goal(
-        what="indexed queries, Postgres, smallest to largest database: p50 grows",
-        measured=worst[0],
+    grown = {name: figures.growth("p50", f"{name}, Postgres") for name in (*QUESTIONS, *LISTING_VIEWS)}
+    yield _worst(
+        "queries that an index can serve, Postgres, smallest to largest database: p50 grows",
+        {name: growth for name, growth in grown.items() if growth is not None and name not in OVER_EVERYTHING},
         bound=2,
-        remark=f"the worst: {worst[1]}" if worst[1] else "",
+        unit="×",
     )
-    largest = {name: figures.sizes("p50", f"{name}, Postgres")[-1:] for name in AGGREGATES}
-    times = [
-        ((figures.median("p50", f"{name}, Postgres", at[0]) or 0.0) / 1000, name, at[0])
-        for name, at in largest.items()
-        if at
-    ]
-    slowest = max(times, default=(None, "", 0))
-    yield Goal(
-        what="sums over all runs, largest Postgres: p50",
-        measured=slowest[0],
-        bound=1,
-        unit="s",
-        remark=f"the slowest: {slowest[1]}, at {slowest[2]:,.0f} runs" if slowest[1] else "",
+    for of in ("Postgres", "SQLite"):
+        sizes = {name: figures.sizes("p50", f"{name}, {of}")[-1:] for name in AGGREGATES}
+        medians = {name: figures.median("p50", f"{name}, {of}", at[0]) for name, at in sizes.items() if at}
+        seconds = {name: median / 1000 for name, median in medians.items() if median is not None}
+        yield _worst(f"sums over all runs of the largest database, {of}: p50", seconds, bound=1, unit="s")
+
+
+def _worst(what: str, found: Mapping[str, float], bound: float, unit: str) -> Goal:
+    """Hold the worst against the bound, and name all that miss it, the worst first."""
+    missed = sorted((name for name in found if found[name] > bound), key=lambda name: -found[name])
+    remark = ", ".join(f"{name} {found[name]:,.1f}" for name in missed)
+    return Goal(
+        what=what,
+        measured=max(found.values(), default=None),
+        bound=bound,
+        unit=unit,
+        remark=f"missed by {len(missed)} of {len(found)}: {remark}" if missed else "",
     )

@@ -82,7 +82,7 @@ def _record_runs(recorder: Ire, count: int) -> None:
 def _small_spans(count: int) -> tuple[list[bytes], int]:
     def record(_: Ire, provider: TracerProvider) -> None:
         tracer = provider.get_tracer("openai")
-        for _ in range(count):
+        for _run in range(count):
             with ire_otel.run("q", project_name="cobot"), ire_otel.stage("synthesis"):
                 for number in range(CALLS):
                     _call(tracer, number)
