@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+from sqlalchemy.event import listen
 
 import ire_otel
 from benchmarks import reference
@@ -102,7 +103,7 @@ class Population:
         self._engine = engine(self.target, patient=True)
         self._on_sqlite = self.target.file is not None
         if self._on_sqlite:
-            sa.event.listen(self._engine, "connect", _with_hash)
+            listen(self._engine, "connect", _with_hash)
         self.runs = 0
         self._seeds = self._sow(seeds)
 

@@ -39,7 +39,7 @@ class Size(NamedTuple):
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=2, runs=2, warm_up=0),
     Scale.QUICK: Size(rounds=9, runs=20, warm_up=5),
-    Scale.FULL: Size(rounds=60, runs=20),
+    Scale.FULL: Size(rounds=40, runs=20),
 }
 
 

@@ -18,7 +18,7 @@ REMARK: Final = (
     "traced and written, and the interpreter's end."
 )
 CHARTS: Final = ()
-ROUNDS: Final = {Scale.SMALLEST: 1, Scale.QUICK: 5, Scale.FULL: 31}
+ROUNDS: Final = {Scale.SMALLEST: 1, Scale.QUICK: 5, Scale.FULL: 15}
 PROGRAMS: Final[Mapping[str, tuple[str, str]]] = {
     "nothing": ("", ""),
     "opentelemetry.trace": ("", "import opentelemetry.trace"),

@@ -35,7 +35,7 @@ class Size(NamedTuple):
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=1, windows=2),
     Scale.QUICK: Size(rounds=4, windows=15),
-    Scale.FULL: Size(rounds=12, windows=30),
+    Scale.FULL: Size(rounds=8, windows=30),
 }
 
 
