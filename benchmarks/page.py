@@ -1,6 +1,5 @@
 """Write docs/performance.md and its plots from a report."""
 
-from collections.abc import Iterator
 from pathlib import Path
 from string import Template
 from typing import Any, Final
@@ -25,15 +24,7 @@ def write(report: Report, folder: Path) -> None:
         scale=report.scale.value,
         goals=tables.markdown(tables.GOAL_HEADER, tables.goal_rows(goals)),
         sections=sections,
-        machine=", ".join(
-            [
-                f"{report.surroundings['cores']} cores",
-                str(report.surroundings["processor"]),
-                f"{report.surroundings['memory_gb']} GB",
-                str(report.surroundings["system"]),
-                f"Python {report.surroundings['python']}",
-            ]
-        ),
+        machine="{cores} cores, {processor}, {memory_gb} GB, {system}, Python {python}".format(**report.surroundings),
         packages=", ".join(f"{name} {version}" for name, version in packages.items()),
         absent=", ".join(f"{tables.title(name)} ({why})" for name, why in report.absent.items()) or "none",
         load=_loads(report),
@@ -73,34 +64,32 @@ def _bars(figures: list[Figure]) -> Any:
     import pygal  # pyright: ignore[reportMissingImports] # in the dependency group `peers`
 
     chart = pygal.HorizontalBar(show_legend=False, print_values=True, logarithmic=_wide(figures), **_style())
-    chart.x_labels = [tables.title(figure.of) for figure in figures]
-    chart.add("", [figure.median for figure in figures], formatter=tables.number)
+    from_below = figures[::-1]
+    chart.x_labels = [tables.title(figure.of) for figure in from_below]
+    chart.add("", [figure.median for figure in from_below], formatter=tables.number)
     return chart
 
 
 def _lines(figures: list[Figure]) -> Any:
     import pygal  # pyright: ignore[reportMissingImports] # in the dependency group `peers`
 
-    chart = pygal.XY(logarithmic=_wide(figures), legend_at_bottom=True, **_style())
+    chart = pygal.Line(logarithmic=_wide(figures), legend_at_bottom=True, **_style())
     sizes = sorted({figure.at for figure in figures if figure.at is not None})
-    chart.xrange = (sizes[0], sizes[-1])
-    chart.x_value_formatter = chart.value_formatter = tables.number
+    chart.x_labels = [f"{size:,.0f}" for size in sizes]
+    chart.value_formatter = tables.number
+    medians = {(figure.of, figure.at): figure.median for figure in figures}
     for of in dict.fromkeys(figure.of for figure in figures):
-        chart.add(tables.title(of), list(_points(figures, of)))
+        chart.add(tables.title(of), [medians.get((of, size)) for size in sizes])
     return chart
-
-
-def _points(figures: list[Figure], of: str) -> Iterator[tuple[float, float]]:
-    yield from ((figure.at, figure.median) for figure in figures if figure.of == of and figure.at is not None)
 
 
 def _wide(figures: list[Figure]) -> bool:
     values = [figure.median for figure in figures]
-    return min(values) > 0 and max(values) / min(values) > 20
+    return min(values) > 0 and max(values) > 20 * min(values)
 
 
 def _style() -> dict[str, Any]:
     from pygal.style import CleanStyle  # pyright: ignore[reportMissingImports] # as above
 
-    style = CleanStyle(font_family="sans-serif", background="white", plot_background="white")
+    style = CleanStyle(font_family="sans-serif", background="white", plot_background="white", guide_stroke_color="#ddd")
     return {"style": style, "width": 760, "height": 360, "js": [], "disable_xml_declaration": True}
