@@ -1,11 +1,11 @@
-# `make` alone lists the targets. PYTHON=python3.12 picks another interpreter, ARGS="..." goes to the command behind demo, test, faults and bench.
+# `make` alone lists the targets. PYTHON=python3.12 picks another interpreter, ARGS="..." goes to the command behind demo, test, faults, bench and bench-full.
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /make \1\t/' | expand -t 20
 
 demo: $(READY) ## trace a small research engine on text that this machine has
 	$(BIN)/ire-otel demo $(ARGS)
@@ -23,8 +23,14 @@ check: $(READY) ## lint, format, import layers, types
 	$(BIN)/mypy
 	$(BIN)/basedpyright
 
-bench: $(READY) ## what tracing costs beside bare OpenTelemetry
+bench: $(READY) ## what tracing costs beside bare OpenTelemetry: a first look
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-full: $(READY) ## the same in full and beside other systems, into docs/performance.md; up to an hour
+	$(BIN)/uv venv --quiet --allow-existing --python $(BIN)/python build/bench
+	VIRTUAL_ENV=build/bench $(BIN)/uv pip install --quiet --no-deps --no-verify-hashes --requirement requirements.txt
+	VIRTUAL_ENV=build/bench $(BIN)/uv pip install --quiet --no-build-isolation --editable . --group peers
+	build/bench/bin/python -m benchmarks --full --json build/benchmarks.json --merge --page docs $(ARGS)
 
 build: $(READY) ## source distribution and wheel into dist/
 	rm -rf dist
@@ -47,4 +53,4 @@ $(READY): requirements.txt pyproject.toml
 	$(PIP) check
 	@touch $@
 
-.PHONY: help demo test faults check bench build requirements clean
+.PHONY: help demo test faults check bench bench-full build requirements clean

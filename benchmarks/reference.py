@@ -3,7 +3,7 @@
 Built once and never random, so that every contender records the very same content.
 """
 
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 
@@ -70,6 +70,14 @@ def _decision(stage: str, number: int) -> Decision:
         alternatives=["broad reading of the brief (0.31)", "ask the user to clarify (0.12)"],
         inputs={"candidates": 12 + number, "threshold": 0.6, "signals": ["small", "competitive"], "section": stage},
     )
+
+
+_CYCLE: Final = [_decision("collection", number) for number in range(DECISIONS_PER_STAGE)]
+
+
+def decisions(count: int) -> list[Decision]:
+    """Give any number of decisions, for runs of one stage."""
+    return [_CYCLE[number % DECISIONS_PER_STAGE] for number in range(count)]
 
 
 def _item(number: int) -> dict[str, Any]:

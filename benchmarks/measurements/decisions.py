@@ -1,0 +1,133 @@
+"""What a decision costs in runs of ten to a hundred thousand of them."""
+
+from collections.abc import Iterator
+from time import perf_counter, process_time
+from typing import Final, NamedTuple
+
+import msgspec
+
+from benchmarks import contenders, memory, reference
+from benchmarks.contenders import Contender
+from benchmarks.lockstep import contest
+from benchmarks.results import Figure, Figures, Goal, Scale
+
+TITLE: Final = "Decisions in a run"
+REMARK: Final = (
+    "Runs of one stage and ever more decisions, 500 bytes each, OpenTelemetry's limit of 128 events a span lifted. "
+    "Caller: time of the calling thread for each decision, beginning and end of the run included. Worker: from the "
+    "run's end until it is durable or sent, for each decision; OTel batch sends a stage as one span. Memory: the most "
+    "that the process had, mapped journals included, over what it had before, and what it kept afterwards."
+)
+CHARTS: Final = ("caller", "worker", "memory, most")
+PEERS_UP_TO: Final = 1_000
+"""Decisions of a run of a peer whose decisions are spans."""
+LIKE_OTEL: Final = ("bare", "ire", "otel_batch", "mlflow_sqlite")
+
+
+class Size(NamedTuple):
+    """How many decisions, and how many all runs of a size have together."""
+
+    decisions: tuple[int, ...]
+    together: int
+    rounds: int
+
+
+SIZES: Final = {
+    Scale.SMALLEST: Size(decisions=(10, 20), together=20, rounds=1),
+    Scale.QUICK: Size(decisions=(10, 100, 1_000, 10_000), together=10_000, rounds=7),
+    Scale.FULL: Size(decisions=(10, 100, 1_000, 10_000, 100_000), together=300_000, rounds=15),
+}
+
+
+class Many(msgspec.Struct, frozen=True, kw_only=True):
+    """What one run cost."""
+
+    caller: float
+    """Microseconds a decision."""
+    worker: float
+    """Microseconds a decision."""
+    process_cpu: float
+    """Microseconds a decision."""
+    most: float
+    """Megabytes."""
+    kept: float
+    """Megabytes."""
+
+
+def many(contender: Contender, decisions: int) -> Many:
+    """Record one run."""
+    given = reference.decisions(decisions)
+    before = memory.resident()
+    memory.forget_peak()
+    peak = memory.peak()
+    cpu, began = process_time(), perf_counter()
+    contender.record_decisions(given)
+    ended = perf_counter()
+    contender.settle()
+    done, cpu = perf_counter(), process_time() - cpu
+    most, kept = memory.peak() - peak, memory.resident() - before
+    contender.clean()
+    scale = 1e6 / decisions
+    return Many(
+        caller=(ended - began) * scale, worker=(done - ended) * scale, process_cpu=cpu * scale, most=most, kept=kept
+    )
+
+
+def measure(scale: Scale) -> list[Figure]:
+    """Let contenders record runs of each size, in fresh processes."""
+    size = SIZES[scale]
+    present = list(contenders.FIRST) if scale is Scale.SMALLEST else contenders.present()
+    figures: list[Figure] = []
+    for decisions in size.decisions:
+        names = [
+            name
+            for name in present
+            if name in LIKE_OTEL or (decisions <= PEERS_UP_TO and name != "ire_shared" and scale is Scale.FULL)
+        ]
+        rounds = max(1, min(size.rounds, size.together // decisions))
+        with contest(names) as held:
+            held.round(Many, many, 10)
+            found = [held.round(Many, many, decisions) for _ in range(rounds)]
+        for what, field, unit in _FIELDS:
+            for name in names:
+                samples = [getattr(one[name], field) for one in found]
+                figures.append(Figure(what=what, of=name, unit=unit, at=decisions, samples=samples))
+    return figures
+
+
+_FIELDS: Final = (
+    ("caller", "caller", "µs"),
+    ("worker", "worker", "µs"),
+    ("process CPU", "process_cpu", "µs"),
+    ("memory, most", "most", "MB"),
+    ("memory, kept", "kept", "MB"),
+)
+
+
+def goals(figures: Figures) -> Iterator[Goal]:
+    """Hold growth against bare OpenTelemetry's own, and memory and worker against a straight line."""
+    growths = [_growth(figures, "caller", name) for name in ("ire", "bare")]
+    ours, bare = growths
+    yield Goal(
+        what="cost per decision, 100 to most decisions: ire-otel's growth over bare OTel's own",
+        measured=None if ours is None or bare is None else ours / bare,
+        bound=1.0,
+        remark="" if ours is None or bare is None else f"{ours:.2f} × against {bare:.2f} ×",
+    )
+    sizes = figures.sizes("caller", "ire")[-2:]
+    for what, name in (("memory, most", "memory"), ("worker", "worker's time")):
+        few, most = ([*(figures.median(what, "ire", size) for size in sizes), None, None])[:2]
+        factor = sizes[-1] / sizes[0] if what.startswith("memory") and sizes else 1.0
+        yield Goal(
+            what=f"{name} per decision, the largest run over a tenth of it",
+            measured=None if not few or most is None else most / few / factor,
+            bound=1.5,
+        )
+
+
+def _growth(figures: Figures, what: str, name: str) -> float | None:
+    sizes = [size for size in figures.sizes(what, name) if size >= 100]
+    if len(sizes) < 2:
+        return None
+    few, most = (figures.median(what, name, size) for size in (sizes[0], sizes[-1]))
+    return None if not few or most is None else most / few

@@ -1,0 +1,130 @@
+"""How fast recovery, reindex and verify go through runs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Final, NamedTuple
+
+import msgspec
+
+from benchmarks import reference
+from benchmarks.contenders import Contender
+from benchmarks.lockstep import ROOT, contest
+from benchmarks.results import Figure, Figures, Goal, Scale
+
+TITLE: Final = "Recovery, reindex, verify"
+REMARK: Final = (
+    "The commands on reference runs, whose documents have 150 KB, and SQLite: `recover` on journals of a process that "
+    "was killed in the middle of all its runs, `db reindex` into an empty database, `verify` of all files and rows. "
+    "Per core: runs per second of CPU time of all the command's threads, its start left out (the same command with "
+    "nothing to do)."
+)
+CHARTS: Final = ()
+
+
+class Size(NamedTuple):
+    """How many."""
+
+    rounds: int
+    runs: int
+
+
+SIZES: Final = {
+    Scale.SMALLEST: Size(rounds=1, runs=4),
+    Scale.QUICK: Size(rounds=2, runs=200),
+    Scale.FULL: Size(rounds=5, runs=1_000),
+}
+
+
+class Used(NamedTuple):
+    """What a command took, in seconds."""
+
+    wall: float
+    cpu: float
+
+
+class Done(msgspec.Struct):
+    """How many runs were recorded."""
+
+    runs: int
+
+
+def record_runs(contender: Contender, runs: int) -> Done:
+    """Record runs, and leave their files."""
+    for _ in range(runs):
+        contender.record()
+    contender.settle()
+    return Done(runs)
+
+
+def measure(scale: Scale) -> list[Figure]:
+    """Let each command work on fresh copies, in turn."""
+    size = SIZES[scale]
+    figures: dict[tuple[str, str, str], list[float]] = {}
+    with contest(["ire"]) as held, TemporaryDirectory(prefix="ire-otel-bench-") as name:
+        held.one("ire", Done, record_runs, size.runs)
+        recorded, folder = held.folder / "ire" / "brain", Path(name)
+        for _ in range(size.rounds):
+            brain = folder / "brain"
+            shutil.copytree(recorded / "projects", brain / "projects")
+            report = brain.parent / str(reference.OUTPUTS["report_path"])
+            report.parent.mkdir(parents=True)
+            report.write_text("# The report that the runs name\n")
+            _count(figures, "reindex", _each(size.runs, brain, "db", "reindex"))
+            _count(figures, "verify", _each(size.runs, brain, "verify", again=False))
+            shutil.rmtree(brain)
+            _abandon(brain, size.runs)
+            _count(figures, "recover", _each(size.runs, brain, "recover"))
+            files = list(brain.glob("projects/*/_traces/*.json"))
+            assert len(files) == size.runs, f"{len(files)} of {size.runs} runs were recovered"
+            shutil.rmtree(brain)
+    return [Figure(what=what, of=of, unit=unit, samples=samples) for (what, of, unit), samples in figures.items()]
+
+
+def _count(figures: dict[tuple[str, str, str], list[float]], of: str, rates: tuple[float, float]) -> None:
+    for what, rate in zip(("per core", "per second"), rates, strict=True):
+        figures.setdefault((what, of, "runs/s"), []).append(rate)
+
+
+def _each(runs: int, brain: Path, *command: str, again: bool = True) -> tuple[float, float]:
+    """Give runs per second of CPU and of time; without what the command takes for nothing, where it may be repeated."""
+    used = _used(brain, *command)
+    start = _used(brain, *command) if again else _used(brain.parent / "nothing", "doctor", "--help")
+    return runs / max(used.cpu - start.cpu, 1e-6), runs / max(used.wall - start.wall, 1e-6)
+
+
+def _used(brain: Path, *command: str) -> Used:
+    ire_otel = Path(sys.executable).with_name("ire-otel")
+    began = perf_counter()
+    given = os.environ | {"IRE_OTEL_BRAIN_DIR": str(brain)}
+    with subprocess.Popen([ire_otel, *command], env=given, stdout=subprocess.DEVNULL, cwd=brain.parent) as process:
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise RuntimeError(f"`ire-otel {' '.join(command)}` failed; its own message stands above")
+    return Used(wall=perf_counter() - began, cpu=usage.ru_utime + usage.ru_stime)
+
+
+def _abandon(brain: Path, runs: int) -> None:
+    """Let a process begin runs, record all of them, and be killed before the end of any."""
+    command = [sys.executable, "-m", "benchmarks.abandoned", str(brain), str(runs)]
+    given = os.environ | {"PYTHONPATH": str(ROOT)}
+    done = subprocess.run(command, env=given, cwd=brain.parent, check=False, capture_output=True, text=True)
+    if "recorded" not in done.stdout:
+        raise RuntimeError(f"the process that is killed ended early: {done.stderr[-2_000:]}")
+
+
+def goals(figures: Figures) -> Iterator[Goal]:
+    """Hold reindex against its bound."""
+    yield Goal(
+        what="reindex, documents of 150 KB, per core",
+        measured=figures.median("per core", "reindex"),
+        bound=1_000,
+        unit="documents/s",
+        at_least=True,
+    )
