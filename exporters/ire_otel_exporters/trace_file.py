@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from ire_otel import reader
 from ire_otel.errors import TraceFileError
@@ -19,13 +20,9 @@ def write(path: Path, data: bytes, records: int, *, synced: bool = False) -> boo
     Temporary file in the same folder, fsync, rename: a reader sees the old file or the new one, whatever happens. Two
     processes may write the same run. Raises OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
-        with temporary.open("xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
+        _write_new(temporary, data)
         with _folder(path.parent) as folder:
             poorer = path.exists() and _records_in(path) > records
             if not poorer:
@@ -38,6 +35,25 @@ def write(path: Path, data: bytes, records: int, *, synced: bool = False) -> boo
     if poorer:
         temporary.unlink(missing_ok=True)
     return not poorer
+
+
+def _write_new(path: Path, data: bytes) -> None:
+    """Write a file that is not there yet, and bring it to the disk."""
+    try:
+        handle = os.open(path, _NEW, 0o666)
+    except FileNotFoundError:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, _NEW, 0o666)
+    try:
+        left = memoryview(data)
+        while left:
+            left = left[os.write(handle, left) :]
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+_NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 import msgspec
@@ -77,34 +77,44 @@ class Redactor:
         return value
 
 
-def _texts_of(record: SpanRecord) -> Iterator[str]:
+def _texts_of(record: SpanRecord) -> list[str]:
     """Give every text of a record.
 
     A name stands before its value as it would in JSON, so that what finds secrets by their names there does so here.
     """
-    yield record.name
-    yield record.status_description or ""
-    for attributes in (record.attributes, record.resource):
-        yield from _texts(attributes)
+    texts = [record.name, record.status_description or ""]
+    _add_texts(record.attributes, texts)
+    _add_texts(record.resource, texts)
     for event in record.events:
-        yield event.name
-        yield from _texts(event.attributes)
+        texts.append(event.name)
+        _add_texts(event.attributes, texts)
     for link in record.links:
-        yield from _texts(link.attributes)
+        _add_texts(link.attributes, texts)
+    return texts
 
 
-def _texts(value: Any) -> Iterator[str]:
+def _add_texts(attributes: Attributes, texts: list[str]) -> None:
+    for key, value in attributes.items():
+        texts.append(f'{key}":"')
+        if type(value) is str:  # most are, or numbers: nothing else is asked of them
+            texts.append(value)
+        elif type(value) not in _NUMBERS:
+            _add_texts_in(value, texts)
+
+
+def _add_texts_in(value: Any, texts: list[str]) -> None:
     if isinstance(value, str):
-        yield value
+        texts.append(value)
     elif isinstance(value, Mapping):
-        for key, item in value.items():
-            yield f'{key}":"'
-            yield from _texts(item)
+        _add_texts(value, texts)
     elif isinstance(value, list | tuple):
         for item in value:
-            yield from _texts(item)
+            _add_texts_in(item, texts)
     elif isinstance(value, bytes):
-        yield value.decode("latin-1")
+        texts.append(value.decode("latin-1"))
+
+
+_NUMBERS: Final = frozenset({int, float, bool, type(None)})
 
 
 def _built_in() -> Any:
