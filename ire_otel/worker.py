@@ -21,6 +21,7 @@ from ire_otel.chores import Chore, Chores
 from ire_otel.recording.process import identity
 from ire_otel.records import ExportOutcome
 from ire_otel.recovery import belonging, shared_records
+from ire_otel.turns import give_way
 
 if TYPE_CHECKING:
     from ire_otel.records import SpanRecord
@@ -241,7 +242,10 @@ class Worker:
         """Write runs, with what other processes recorded of them; those that are not safe yet are remembered."""
         self._late.difference_update(logs)
         positions = {run_id: log.position for run_id, log in logs.items()}
-        records = [record for log in logs.values() for record in log.records()]
+        records: list[SpanRecord] = []
+        for log in logs.values():
+            records += log.records()
+            give_way()
         shared = shared_records(self._state_dir, {log.trace_id for log in logs.values()})
         if shared:
             records = belonging([*records, *shared], logs)

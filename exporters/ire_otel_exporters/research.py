@@ -20,6 +20,7 @@ from ire_otel.records import ExportOutcome, SpanRecord
 from ire_otel.row import Row, row
 from ire_otel.sdk_spans import from_readable
 from ire_otel.steps import Step, apply
+from ire_otel.turns import give_way
 from ire_otel_exporters import trace_file
 from ire_otel_exporters.grouping import TraceBuffer, split_by_run
 from ire_otel_exporters.rows import SAVED, RowWriter
@@ -145,15 +146,18 @@ class ResearchExporter(SpanExporter):
         """Write a run's file; gives what became of it, and its row where it can have one."""
         try:
             cleaned = apply(self._steps, records)
+            give_way()
             document = assembly.assemble(cleaned, run_id=run_id, source=source)
         except Exception as error:
             logger.exception("run %s could not be assembled", run_id)
             return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error), broken=True), None
+        give_way()
         path = self._settings.trace_file(document.project_name, document.trace_id)
         changed = len(cleaned) != len(records) or any(map(operator.is_not, cleaned, records))
         outcome = ExportOutcome(trace_id=run_id, file_path=str(path), cleaned=changed)
         try:
             made = self._row(document, self._settings.location(path))
+            give_way()
             document = _with_notes(document, made.notes)
         except RowRefusedError as refusal:
             made, outcome = None, msgspec.structs.replace(outcome, **self._rows.refused(run_id, refusal))
