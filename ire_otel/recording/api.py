@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from concurrent import futures
 from time import perf_counter_ns
@@ -204,6 +203,8 @@ class TraceContext:
 
         A run that nobody marked, and that was not left through its block, becomes `incomplete`.
         """
+        import asyncio
+
         outcome = _ended(trace)
         if outcome is None:
             return _unsaved(trace)

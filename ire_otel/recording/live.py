@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from ire_otel import assembly
 from ire_otel.values import plain
 
 if TYPE_CHECKING:
@@ -36,10 +35,14 @@ class LiveView:
 
     def document(self) -> TraceDocument:
         """Assemble the document of what is recorded so far."""
+        from ire_otel import assembly
+
         return assembly.assemble(self.log.records(), run_id=self.trace_id, live=True)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the trace document of what is recorded so far, as plain Python objects."""
+        from ire_otel import assembly
+
         return msgspec.json.decode(assembly.encode(self.document()))  # type: ignore[no-any-return] # an object
 
     @property
