@@ -1,4 +1,4 @@
-"""The real Collector, as collector-config.yaml has it, before a real Jaeger and `ire-otel serve`: what arrives where."""
+"""The real Collector, as collector-config.yaml has it, before a real Jaeger and `ire-otel serve`: what comes where."""
 
 import json
 import os
@@ -85,11 +85,14 @@ def decided_by(made: list[TraceDocument]) -> Counter[tuple[str, str]]:
 
 
 def same_in_jaeger(jaeger: Jaeger, made: list[TraceDocument]) -> None:
-    """Hold that Jaeger has every stage and decision of these runs, once."""
-    for trace_id in {str(one.metadata.otel_trace_id) for one in made}:
-        expected = decided_by([one for one in made if one.metadata.otel_trace_id == trace_id])
-        assert expected
-        wait_until(lambda trace_id=trace_id, expected=expected: decided_in(jaeger.spans(trace_id)) == expected)
+    """Wait until Jaeger has every decision of these runs, once."""
+    trace_ids = {str(one.metadata.otel_trace_id) for one in made}
+    assert decided_by(made)
+
+    def of_jaeger() -> Counter[tuple[str, str]]:
+        return sum((decided_in(jaeger.spans(trace_id)) for trace_id in trace_ids), Counter())
+
+    wait_until(lambda: of_jaeger() == decided_by(made))
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
@@ -121,8 +124,8 @@ def test_no_secret_of_a_run_arrives_anywhere(tmp_path: Path, collector: Collecto
     leak(collector)
     (made,) = documents()
     wait_until(lambda: len(written(there)) == 1)
+    same_in_jaeger(jaeger, [made])
     trace_id = str(made.metadata.otel_trace_id)
-    wait_until(lambda: decided_in(jaeger.spans(trace_id)) == decided_by([made]))
     assert found_in(json.dumps(jaeger.spans(trace_id)).encode()) == []
     files = [path for folder in (there, tmp_path / "queues") for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 4
@@ -164,7 +167,8 @@ def test_a_full_queue_tells_senders_to_come_again(tmp_path: Path, there: Path, s
     small = {"queue_size": 300_000, "batch": {"min_size": 1_000, "max_size": 100_000}}
     overlay = tmp_path / "small.yaml"
     overlay.write_text(yaml.safe_dump({"exporters": {"otlp_grpc/serve": {"sending_queue": small}}}), encoding="utf-8")
-    spans = [stage("intake", number, **{"ire.stage.prompt.x": "x" * 50_000}) for number in range(1, 11)]
+    prompt: dict[str, Any] = {"ire.stage.prompt.user": "x" * 50_000}
+    spans = [stage("intake", number, **prompt) for number in range(1, 11)]
     with collecting(tmp_path / "queues", targets(server, jaeger), overlay) as collector:
         server.kill()
         answers = [post(collector, span) for span in spans]
@@ -179,11 +183,10 @@ def test_a_full_queue_tells_senders_to_come_again(tmp_path: Path, there: Path, s
 def test_a_span_larger_than_grpcs_own_limit_passes(collector: Collector, there: Path, jaeger: Jaeger) -> None:
     """9 MiB in one span: through the Collector, into Jaeger and into the document."""
     prompt = "word " * (9 * 1024 * 1024 // 5)
-    channel = grpc.insecure_channel(collector.grpc)
-    with channel:
-        channel.unary_unary(EXPORT)(
-            as_protobuf(root(), stage("synthesis", **{"ire.stage.prompt.user": prompt})), timeout=60
-        )
+    with_prompt: dict[str, Any] = {"ire.stage.prompt.user": prompt}
+    with grpc.insecure_channel(collector.grpc) as channel:
+        export: grpc.UnaryUnaryMultiCallable[bytes, bytes] = channel.unary_unary(EXPORT)
+        export(as_protobuf(root(), stage("synthesis", **with_prompt)), timeout=60)
     wait_until(lambda: RUN in written(there) and "synthesis" in written(there)[RUN].stages)
     assert written(there)[RUN].stages["synthesis"].prompts == {"user": prompt}
     wait_until(lambda: len(jaeger.spans(TRACE)) >= 2)
@@ -199,7 +202,7 @@ def test_import_from_the_real_jaeger(collector: Collector, jaeger: Jaeger, monke
     trace_ids = [str(one.metadata.otel_trace_id) for one in documents()]
     for brain, asked_for in (("by-service", ["--service", "to-import"]), ("by-id", trace_ids)):
         monkeypatch.setenv("IRE_OTEL_BRAIN_DIR", brain)
-        command = [COMMAND, "import", "--jaeger", jaeger.url, *asked_for]
+        command = [str(COMMAND), "import", "--jaeger", jaeger.url, *asked_for]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         assert (done.returncode, done.stderr) == (0, ""), done.stdout
         same_as_here(Path(brain))
