@@ -208,6 +208,35 @@ def test_import_from_the_real_jaeger(collector: Collector, jaeger: Jaeger, monke
         same_as_here(Path(brain))
 
 
+def test_senders_on_other_machines_need_a_token(
+    tmp_path: Path, there: Path, server: Serving, jaeger: Jaeger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With deploy/collector-beyond-loopback.yaml: TLS, 401 without the token, and OpenTelemetry's variables do it."""
+    certificate, key = certificate_of_its_own(tmp_path)
+    settings = {"COLLECTOR_CERTIFICATE": certificate, "COLLECTOR_KEY": key, "COLLECTOR_TOKEN": "of-senders"}
+    overlay = ROOT / "deploy/collector-beyond-loopback.yaml"
+    with collecting(tmp_path / "queues", {**targets(server, jaeger), **settings}, overlay) as collector:
+        address = f"https://{collector.http}"
+        for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"):  # a machine's own would win over the exporter's
+            monkeypatch.setenv(name, certificate)
+        assert asked(f"{address}/v1/traces", as_json(root()), {"Content-Type": JSON}).status == 401
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_CERTIFICATE", certificate)
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "authorization=Bearer%20of-senders")
+        ire_otel.configure(exporters=["ire", "otlp"])
+        record_runs()
+        same_as_here(there)
+
+
+def certificate_of_its_own(folder: Path) -> tuple[str, str]:
+    """Make a certificate for 127.0.0.1, and its key."""
+    made = str(folder / "certificate.pem"), str(folder / "key.pem")
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=tests"]
+    command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", made[0], "-keyout", made[1]]
+    subprocess.run(command, check=True, capture_output=True)
+    return made
+
+
 def leak(collector: Collector) -> None:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://{collector.http}"}
     program = "from tests.leaky_run import leak; leak(['ire', 'otlp'])"
