@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections import Counter
@@ -190,6 +191,14 @@ def test_a_span_larger_than_grpcs_own_limit_passes(collector: Collector, there: 
     wait_until(lambda: RUN in written(there) and "synthesis" in written(there)[RUN].stages)
     assert written(there)[RUN].stages["synthesis"].prompts == {"user": prompt}
     wait_until(lambda: len(jaeger.spans(TRACE)) >= 2)
+
+
+def test_jaegers_page_has_its_settings(jaeger: Jaeger) -> None:
+    """All of deploy/jaeger/ui.json is in the page that it gives."""
+    given = json.loads((ROOT / "deploy/jaeger/ui.json").read_bytes())
+    page = asked(f"{jaeger.url}/search", None, {}).body.decode()
+    (shown,) = re.findall(r"^JAEGER_CONFIG = (\{.*\});?$", page, re.MULTILINE)
+    assert json.loads(shown) == given
 
 
 def test_import_from_the_real_jaeger(collector: Collector, jaeger: Jaeger, monkeypatch: pytest.MonkeyPatch) -> None:

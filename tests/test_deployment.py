@@ -8,13 +8,15 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+import psycopg
 import pytest
 import re2
 import yaml
 
 from ire_otel.redaction import Redactor
 from tests.planted_secrets import HARMLESS, PLANTED, Planted
-from tests.receivers import COMMAND
+from tests.receivers import COMMAND, JSON, RUN, as_json, root, serving
+from tests.runs import wait_until
 from tests.test_redaction_everywhere import found_in
 
 ROOT: Final = Path(__file__).parent.parent
@@ -182,3 +184,18 @@ def test_the_unit_is_one(tmp_path: Path) -> None:
     copy = tmp_path / UNIT.name
     copy.write_text(text.replace("/opt/ire-otel/bin/ire-otel", str(COMMAND)), encoding="utf-8")
     assert checked("systemd-analyze", "verify", copy) == ""
+
+
+def test_the_receiver_fills_the_database_that_was_made_for_it(
+    empty_postgres_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the compose file has it: `ire-otel db upgrade`, then the receiver, with the password beside the address."""
+    with psycopg.connect(empty_postgres_url, autocommit=True) as owner:
+        owner.execute("GRANT ALL ON SCHEMA public TO with_password")
+        url = empty_postgres_url.replace("//postgres:secret@", "//with_password@")
+        monkeypatch.setenv("IRE_OTEL_DATABASE_URL", url)
+        monkeypatch.setenv("PGPASSWORD", "right")
+        assert checked(COMMAND, "db", "upgrade") == ""
+        with serving(tmp_path / "there") as server:
+            assert server.post(as_json(root()), JSON).status == 200
+            wait_until(lambda: owner.execute("SELECT trace_id FROM traces").fetchall() == [(RUN,)])
