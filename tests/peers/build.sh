@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Builds the real OpenTelemetry Collector and the real Jaeger with the Go client, for the tests that run them.
-# They go into a cache outside the checkout, and are built again only when this recipe changes.
+# They go into a cache outside the checkout, and are built again when their versions or components change.
 set -euo pipefail
 collector=v0.155.0
 jaeger=v1.76.0 # the module's number of Jaeger 2.13
@@ -12,39 +12,39 @@ mkdir -p "$cache"
 exec 9>"$cache/lock"
 flock 9
 scratch=$(mktemp -d "$cache/building.XXXXXX")
-trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+trap 'rm -rf "$scratch"' EXIT
 
-build_collector() {
-    mkdir "$scratch/collector-module"
-    cd "$scratch/collector-module"
-    go run "go.opentelemetry.io/collector/cmd/builder@$collector" --config "$here/collector.yaml" --skip-strict-versioning
-    mv otelcol "$scratch/otelcol"
+# Each step needs the one before: `set -e` does not hold in a function whose failure is looked at.
+build_otelcol() {
+    go run "go.opentelemetry.io/collector/cmd/builder@$collector" --config "$here/collector.yaml" --skip-strict-versioning &&
+        mv otelcol "$scratch/otelcol"
 }
 
+# `go install` refuses a module with replace directives. The checksums of what it is made of come with its source.
 build_jaeger() {
-    # `go install` refuses a module with replace directives. Checksums of what it was built with come with its source.
-    mkdir "$scratch/jaeger-module"
-    cd "$scratch/jaeger-module"
-    source=$(go mod download -json "github.com/jaegertracing/jaeger@$jaeger" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p')
-    printf 'module peers\n\ngo 1.26\n' >go.mod
-    cp "$source/go.sum" go.sum
-    chmod u+w go.sum
-    go get -tool "github.com/jaegertracing/jaeger/cmd/jaeger@$jaeger"
-    go build -ldflags '-s -w' -o "$scratch/jaeger" github.com/jaegertracing/jaeger/cmd/jaeger
+    source=$(go mod download -json "github.com/jaegertracing/jaeger@$jaeger" | sed -n 's/^\t"Dir": "\(.*\)",\{0,1\}$/\1/p') &&
+        printf 'module peers\n\ngo 1.26\n' >go.mod &&
+        cat "$source/go.sum" >go.sum &&
+        go get -tool "github.com/jaegertracing/jaeger/cmd/jaeger@$jaeger" &&
+        go build -ldflags '-s -w' -o "$scratch/jaeger" github.com/jaegertracing/jaeger/cmd/jaeger
 }
 
-for peer in otelcol jaeger; do
-    recipe=$(cat "$here/build.sh" "$here/collector.yaml")
-    if [ -x "$cache/$peer" ] && [ "$recipe" = "$(cat "$cache/$peer.recipe" 2>/dev/null)" ]; then
-        echo "$cache/$peer is there already"
-        continue
+build() { # name, recipe
+    if [ -x "$cache/$1" ] && [ "$2" = "$(cat "$cache/$1.recipe" 2>/dev/null)" ]; then
+        echo "$cache/$1 is there already"
+        return
     fi
+    echo "building $cache/$1"
     begun=$SECONDS
-    case $peer in
-        otelcol) (build_collector) ;;
-        jaeger) (build_jaeger) ;;
-    esac
-    mv -f "$scratch/$peer" "$cache/$peer"
-    printf '%s\n' "$recipe" >"$cache/$peer.recipe"
-    echo "$cache/$peer: built in $((SECONDS - begun)) s, $(du -h "$cache/$peer" | cut -f1)"
-done
+    mkdir "$scratch/$1-module"
+    if ! (cd "$scratch/$1-module" && "build_$1") >"$scratch/log" 2>&1; then
+        tail -n 20 "$scratch/log" >&2
+        return 1
+    fi
+    mv -f "$scratch/$1" "$cache/$1"
+    printf '%s\n' "$2" >"$cache/$1.recipe"
+    echo "built in $((SECONDS - begun)) s, $(du -h "$cache/$1" | cut -f1)"
+}
+
+build otelcol "$collector $(cat "$here/collector.yaml")"
+build jaeger "$jaeger"
