@@ -5,8 +5,9 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ import yaml
 
 import ire_otel
 from ire_otel.model import TraceDocument
-from tests.peers.running import ROOT, Collector, Jaeger, collecting, needs_peers
+from tests.peers.running import ROOT, Collector, Jaeger, Peer, collecting, needs_peers
 from tests.planted_secrets import PLANTED
 from tests.receivers import (
     COMMAND,
@@ -147,17 +148,18 @@ def test_the_collector_masks_what_senders_did_not(collector: Collector, there: P
     assert found_in(b"".join(path.read_bytes() for path in there.rglob("*") if path.is_file())) == []
 
 
-def test_what_was_taken_survives_the_death_of_both(
-    tmp_path: Path, there: Path, server: Serving, jaeger: Jaeger
+@pytest.mark.parametrize("end", [Peer.kill, Peer.stop], ids=["killed", "stopped"])
+def test_what_was_taken_survives_the_end_of_both(
+    tmp_path: Path, there: Path, server: Serving, jaeger: Jaeger, end: Callable[[Peer], None]
 ) -> None:
-    """The receiver is down, the Collector answers 200 and is killed: both come back, and the run is written."""
+    """The receiver is down, the Collector answers 200 and ends: both come back, and the run is written."""
     with collecting(tmp_path / "queues", targets(server, jaeger)) as collector:
-        address = server.grpc
         server.kill()
         assert post(collector, root(), stage("intake")) == 200
-        collector.peer.kill()
+        time.sleep(2)  # its batch is made and tried, in vain, after one
+        end(collector.peer)
         assert written(there) == {}
-        with serving(there, "--grpc-port", address.rpartition(":")[2], serve_token=TOKEN):
+        with serving(there, "--grpc-port", server.grpc.rpartition(":")[2], serve_token=TOKEN):
             collector.start()
             wait_until(lambda: RUN in written(there), 60)
     assert set(written(there)[RUN].stages) == {"intake"}
