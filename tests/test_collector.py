@@ -17,6 +17,7 @@ import yaml
 
 import ire_otel
 from ire_otel.model import TraceDocument
+from tests.databases import free_port
 from tests.peers.running import ROOT, Collector, Jaeger, Peer, collecting, needs_peers
 from tests.planted_secrets import PLANTED
 from tests.receivers import (
@@ -167,12 +168,10 @@ def test_what_was_taken_survives_the_end_of_both(
 
 def test_a_full_queue_tells_senders_to_come_again(tmp_path: Path, there: Path, server: Serving, jaeger: Jaeger) -> None:
     """503, and no lost span, while the receiver is down and the queue is full; what was answered with 200 arrives."""
-    small = {"queue_size": 300_000, "batch": {"min_size": 1_000, "max_size": 100_000}}
-    overlay = tmp_path / "small.yaml"
-    overlay.write_text(yaml.safe_dump({"exporters": {"otlp_grpc/serve": {"sending_queue": small}}}), encoding="utf-8")
-    prompt: dict[str, Any] = {"ire.stage.prompt.user": "x" * 50_000}
-    spans = [stage("intake", number, **prompt) for number in range(1, 11)]
-    with collecting(tmp_path / "queues", targets(server, jaeger), overlay) as collector:
+    spans = long_stages(10)
+    with collecting(
+        tmp_path / "queues", targets(server, jaeger), small_queue(tmp_path, "otlp_grpc/serve")
+    ) as collector:
         server.kill()
         answers = [post(collector, span) for span in spans]
         accepted = answers.count(200)
@@ -181,6 +180,17 @@ def test_a_full_queue_tells_senders_to_come_again(tmp_path: Path, there: Path, s
         with serving(there, "--grpc-port", server.grpc.rpartition(":")[2], serve_token=TOKEN):
             wait_until(lambda: post(collector, root()) == 200)
             wait_until(lambda: RUN in written(there) and written(there)[RUN].metadata.records == accepted + 1, 60)
+
+
+def test_a_jaeger_that_is_down_keeps_no_run_from_its_document(
+    tmp_path: Path, there: Path, server: Serving, jaeger: Jaeger
+) -> None:
+    """Even where its queue is full and senders are told to come again: the receiver has the spans already."""
+    down = {**targets(server, jaeger), "JAEGER_ENDPOINT": f"127.0.0.1:{free_port()}"}
+    with collecting(tmp_path / "queues", down, small_queue(tmp_path, "otlp_grpc/jaeger")) as collector:
+        answers = [post(collector, span) for span in (*long_stages(10), root())]
+        assert 503 in answers
+        wait_until(lambda: RUN in written(there) and written(there)[RUN].metadata.records == len(answers))
 
 
 def test_a_span_larger_than_grpcs_own_limit_passes(collector: Collector, there: Path, jaeger: Jaeger) -> None:
@@ -246,6 +256,20 @@ def certificate_of_its_own(folder: Path) -> tuple[str, str]:
     command += ["-addext", "subjectAltName=IP:127.0.0.1", "-out", made[0], "-keyout", made[1]]
     subprocess.run(command, check=True, capture_output=True)
     return made
+
+
+def small_queue(folder: Path, exporter: str) -> Path:
+    """Write a further file for the Collector: this exporter's queue holds five or six of `long_stages`."""
+    queue = {"queue_size": 300_000, "batch": {"min_size": 1_000, "max_size": 100_000}}
+    overlay = folder / "small.yaml"
+    overlay.write_text(yaml.safe_dump({"exporters": {exporter: {"sending_queue": queue}}}), encoding="utf-8")
+    return overlay
+
+
+def long_stages(count: int) -> list[dict[str, Any]]:
+    """Give so many stages, each with 50 KB of prompt."""
+    prompt: dict[str, Any] = {"ire.stage.prompt.user": "x" * 50_000}
+    return [stage("intake", number, **prompt) for number in range(1, count + 1)]
 
 
 def leak(collector: Collector) -> None:
