@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
-import yaml  # type: ignore[import-untyped] # ships no types
+import yaml
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 

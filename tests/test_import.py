@@ -123,7 +123,7 @@ def test_jaegers_download(tmp_path: Path, indent: int | None) -> None:
 
 
 class Answering(BaseHTTPRequestHandler):
-    """Jaeger's `/api/v3`, as far as its documentation and FACTS of a real one say it; no real Jaeger is at hand."""
+    """Jaeger's `/api/v3`, and answers that a real one seldom gives; tests/test_collector.py asks a real one."""
 
     def do_GET(self) -> None:
         path = self.path.partition("?")[0]

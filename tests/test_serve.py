@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import pytest
@@ -20,8 +20,10 @@ from ire_otel.records import SpanRecord
 from ire_otel.server.assembler import Assembler
 from ire_otel.server.bodies import take
 from ire_otel_exporters.research import ResearchExporter
+from tests.databases import free_port
 from tests.receivers import JSON, RUN, Serving, as_json, as_protobuf, root, serving, stage, written
-from tests.runs import documents, stored_rows, wait_until
+from tests.relayed_runs import record_runs, run_demo, same_as_here
+from tests.runs import stored_rows, wait_until
 
 ROTEL: Final = Path(sysconfig.get_path("purelib")) / "rotel" / "rotel-agent"
 
@@ -40,36 +42,6 @@ def server(there: Path) -> Iterator[Serving]:
         assert "Traceback" not in running.said, running.said
 
 
-def record_runs() -> None:
-    """Two runs: more events than the SDK keeps, odd values, a child run, facts of a stage that is not open."""
-    with ire_otel.run(query="lone \ud800 surrogate", project_name="cobot", report_type="market_research") as trace:
-        for number in range(2):
-            with ire_otel.stage("collection") as stage:
-                for step in range(150):
-                    ire_otel.decide("scored", what=[number, step], why="each", inputs={"nan": float("nan"), "n": 2**70})
-                stage.evidence(kept=[{"url": "u", "scores": {"composite": 0.5}}])
-        with ire_otel.run(query="inner", project_name="Cobot & Söhne"), ire_otel.stage("intake"):
-            ire_otel.decide("classified_intent", what="validating", why="y", confidence=0.5)
-        trace.record("rubric", "rubric_loaded", {"what": '{"cut', "confidence": 1})
-        trace.set_outputs({"report_path": "r.md"})
-
-
-def same_as_here(there: Path) -> None:
-    """Wait until the documents there are those of this process, byte for byte but for `metadata.source`."""
-    here = {made.trace_id: assembly.encode(made) for made in documents()}
-    assert len(here) == 2
-    wait_until(lambda: len(written(there)) == len(here))
-
-    def of_there() -> dict[str, bytes]:
-        return {
-            run_id: assembly.encode(made).replace(b'"source": "otlp"', b'"source": "runlog"')
-            for run_id, made in written(there).items()
-        }
-
-    wait_until(lambda: of_there() == here)
-    wait_until(lambda: {row["trace_id"] for row in stored_rows(there)} == set(here))
-
-
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 @pytest.mark.parametrize("compression", ["none", "gzip"])
 def test_the_real_exporters(
@@ -85,40 +57,50 @@ def test_the_real_exporters(
     same_as_here(there)
 
 
+class Relay(NamedTuple):
+    """Where rotel takes spans."""
+
+    grpc: str
+    http: str
+
+
 @contextmanager
-def relaying(target: str) -> Iterator[str]:
-    """Run rotel, which takes OTLP/HTTP, batches anew, and sends OTLP/gRPC to `target`."""
-    ports = []
-    for _ in range(2):
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            ports.append(free.getsockname()[1])
-    listen = ["--otlp-grpc-endpoint", f"127.0.0.1:{ports[0]}", "--otlp-http-endpoint", f"127.0.0.1:{ports[1]}"]
-    send = ["--exporter", "otlp", "--otlp-exporter-endpoint", f"http://{target}"]
+def relaying(target: str, protocol: str) -> Iterator[Relay]:
+    """Run rotel, which takes both forms of OTLP, batches anew, and sends to `target` by `protocol`."""
+    relay = Relay(*(f"127.0.0.1:{free_port()}" for _ in range(2)))
+    listen = ["--otlp-grpc-endpoint", relay.grpc, "--otlp-http-endpoint", relay.http]
+    send = ["--exporter", "otlp", "--otlp-exporter-endpoint", target, "--otlp-exporter-protocol", protocol]
     process = subprocess.Popen([ROTEL, "start", *listen, *send], stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        wait_until(lambda: process.poll() is not None or _listens(ports[1]))
+        wait_until(lambda: process.poll() is not None or all(map(_listens, relay)))
         if process.poll() is not None:
             output = process.communicate()[0].decode(errors="replace")
             pytest.skip(f"rotel does not run here: {output[-200:]}")
-        yield f"http://127.0.0.1:{ports[1]}"
+        yield relay
     finally:
         process.terminate()
         process.communicate()
 
 
-def _listens(port: int) -> bool:
+def _listens(address: str) -> bool:
+    host, _, port = address.partition(":")
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, int(port))) == 0
 
 
 @pytest.mark.skipif(not os.access(ROTEL, os.X_OK), reason="the package rotel has no binary for this platform")
-def test_a_collector_in_between(server: Serving, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rotel batches and compresses anew; the documents are the same."""
-    with relaying(server.grpc) as address:
-        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", address)
-        ire_otel.configure(exporters=["ire", "otlp"])
+@pytest.mark.parametrize("protocol", ["http", "grpc"])
+def test_a_collector_in_between(server: Serving, there: Path, protocol: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo and odd runs, by either protocol: rotel batches and compresses anew; the documents are the same."""
+    with relaying(server.http if protocol == "http" else f"http://{server.grpc}", protocol) as relay:
+        sent_by = "grpc" if protocol == "grpc" else "http/protobuf"
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{relay.grpc if protocol == 'grpc' else relay.http}")
+        monkeypatch.setenv("OTEL_EXPORTER_OTLP_PROTOCOL", sent_by)
+        monkeypatch.setenv("IRE_OTEL_EXPORTERS", "ire,otlp")
+        run_demo()
+        ire_otel.configure()
         record_runs()
-        same_as_here(there)
+        same_as_here(there, runs=4)
 
 
 def test_spans_of_one_run_from_many_senders(server: Serving, there: Path) -> None:
