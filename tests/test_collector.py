@@ -17,6 +17,7 @@ import yaml
 
 import ire_otel
 from ire_otel.model import TraceDocument
+from tests.children import Child
 from tests.databases import free_port
 from tests.peers.running import ROOT, Collector, Jaeger, Peer, collecting, needs_peers
 from tests.planted_secrets import PLANTED
@@ -147,6 +148,38 @@ def test_the_collector_masks_what_senders_did_not(collector: Collector, there: P
     assert "****" in json.dumps(jaeger.spans(TRACE))
     wait_until(lambda: RUN in written(there))
     assert found_in(b"".join(path.read_bytes() for path in there.rglob("*") if path.is_file())) == []
+
+
+def test_a_run_that_was_killed_is_no_orphan(
+    collector: Collector, there: Path, jaeger: Jaeger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `ire-otel recover` each of its spans in Jaeger has its parent there; the receiver has all its decisions."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://{collector.http}")
+    monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "100")
+    child = Child(brain_dir="brain", exporters=["ire", "otlp"])
+    trace_id: str = child.do("run", "why?")
+    for name in ("intake", "collection"):
+        child.do("stage", name)
+        child.do("decide", 1, 10)
+        child.do("end_stage")
+    child.do("stage", "synthesis")
+    child.do("decide", 2, 10)
+    child.do("flush")
+    child.kill()
+    monkeypatch.setenv("IRE_OTEL_EXPORTERS", "ire,otlp")
+    subprocess.run([COMMAND, "recover"], check=True, capture_output=True)
+    (made,) = documents()
+    same_in_jaeger(jaeger, [made])
+    spans = {span["spanID"]: span for span in jaeger.spans(str(made.metadata.otel_trace_id))}
+    assert {span["operationName"] for span in spans.values()} == {
+        "research_run", "intake", "collection", "synthesis"
+    }  # fmt: skip
+    parents = [reference["spanID"] for span in spans.values() for reference in span["references"]]
+    assert [parent for parent in parents if parent not in spans] == []
+    assert len(parents) == len(spans) - 1
+    wait_until(lambda: trace_id in written(there) and decided_by([written(there)[trace_id]]) == decided_by([made]))
+    assert written(there)[trace_id].run.status == "incomplete"
+    assert written(there)[trace_id].metadata.recovered is True
 
 
 @pytest.mark.parametrize("end", [Peer.kill, Peer.stop], ids=["killed", "stopped"])
