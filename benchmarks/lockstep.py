@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Final, TypeVar
 
 import msgspec
 
-from benchmarks.contenders import Contender, Kept
+from benchmarks.contenders import FIRST, Contender, Kept
 from benchmarks.results import Figure
 
 R = TypeVar("R")
@@ -42,6 +42,12 @@ class Contest:
     def round(self, kind: type[R], task: Task[R], *sizes: int) -> dict[str, R]:
         """Let every contender do the task, one after the other. Raises RuntimeError."""
         return {name: self.one(name, kind, task, *sizes) for name in self.processes}
+
+    def share(self, kind: type[R], task: Task[R], size: int) -> dict[str, R]:
+        """Let every contender do the task; the peers, which take much longer, with a quarter of the size."""
+        return {
+            name: self.one(name, kind, task, size if name in FIRST else max(1, size // 4)) for name in self.processes
+        }
 
     def one(self, name: str, kind: type[R], task: Task[R], *sizes: int) -> R:
         """Let one contender do the task, which gives a `kind`. Raises RuntimeError."""

@@ -80,7 +80,7 @@ def measure(scale: Scale) -> list[Figure]:
     names = list(contenders.FIRST) if scale is Scale.SMALLEST else contenders.present()
     with contest(names) as held:
         held.round(Gaps, gaps, 3)
-        rounds = [held.round(Gaps, gaps, size.windows) for _ in range(size.rounds)]
+        rounds = [held.share(Gaps, gaps, size.windows) for _ in range(size.rounds)]
     return [
         Figure(
             what=f"{what}, p{percent}",
