@@ -19,7 +19,7 @@ REMARK: Final = (
     "makes them, each run written or sent, and a pause of 3 ms made, before the next begins; `busy`: one right after "
     "the other; `beside a busy thread`: while another Python thread of the process computes. Process CPU: of all "
     "threads, until everything is durable (files fsynced and rows written) or sent. Lost: spans (ire-otel: runs) that "
-    "were recorded but not found at the end. Logfire, Langfuse, LangSmith and MLflow do a quarter of the runs in a turn."
+    "were recorded but not found at the end. Logfire, Langfuse, LangSmith and MLflow do a quarter of the runs a turn."
 )
 CHARTS: Final = ("caller thread", "process CPU")
 PAUSE: Final = 0.003
