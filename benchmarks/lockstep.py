@@ -80,8 +80,10 @@ class Contest:
         """Give the share of spans, or runs, that each contender lost."""
         for name, kept in self.kept.items():
             if kept.recorded:
-                lost = kept.recorded - kept.kept
+                lost = max(0, kept.recorded - kept.kept)
                 remark = f"{lost:,} of {kept.recorded:,}"
+                if kept.kept > kept.recorded:
+                    remark += f"; {kept.kept - kept.recorded:,} arrived twice"
                 yield Figure(what="lost", of=name, unit="%", samples=[100 * lost / kept.recorded], remark=remark)
 
     def _last_words(self, name: str) -> str:

@@ -102,11 +102,13 @@ def _used(brain: Path, *command: str) -> Used:
     ire_otel = Path(sys.executable).with_name("ire-otel")
     began = perf_counter()
     given = os.environ | {"IRE_OTEL_BRAIN_DIR": str(brain)}
-    with subprocess.Popen([ire_otel, *command], env=given, stdout=subprocess.DEVNULL, cwd=brain.parent) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"`ire-otel {' '.join(command)}` failed; its own message stands above")
+    with (brain.parent / "log").open("w+") as log:
+        with subprocess.Popen([ire_otel, *command], env=given, stdout=log, stderr=log, cwd=brain.parent) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"`ire-otel {' '.join(command)}` failed: {log.read()[-2_000:]}")
     return Used(wall=perf_counter() - began, cpu=usage.ru_utime + usage.ru_stime)
 
 
