@@ -52,6 +52,7 @@ def _measured(console: Console, name: str, scale: Scale) -> Measured:
     result = Measured(
         name=name,
         title=made.TITLE,
+        scale=scale,
         figures=figures,
         goals=list(made.goals(Figures(figures))),
         seconds=monotonic() - began,

@@ -11,7 +11,7 @@ from typing import Any, Concatenate, Final, TypeVar
 
 import msgspec
 
-from benchmarks.contenders import Contender, Kept
+from benchmarks.contenders import FIRST, Contender, Kept
 from benchmarks.results import Figure
 
 R = TypeVar("R")
@@ -42,6 +42,12 @@ class Contest:
     def round(self, kind: type[R], task: Task[R], *sizes: int) -> dict[str, R]:
         """Let every contender do the task, one after the other. Raises RuntimeError."""
         return {name: self.one(name, kind, task, *sizes) for name in self.processes}
+
+    def share(self, kind: type[R], task: Task[R], size: int) -> dict[str, R]:
+        """Let every contender do the task; the peers, which take much longer, with a quarter of the size."""
+        return {
+            name: self.one(name, kind, task, size if name in FIRST else max(1, size // 4)) for name in self.processes
+        }
 
     def one(self, name: str, kind: type[R], task: Task[R], *sizes: int) -> R:
         """Let one contender do the task, which gives a `kind`. Raises RuntimeError."""
@@ -74,8 +80,10 @@ class Contest:
         """Give the share of spans, or runs, that each contender lost."""
         for name, kept in self.kept.items():
             if kept.recorded:
-                lost = kept.recorded - kept.kept
+                lost = max(0, kept.recorded - kept.kept)
                 remark = f"{lost:,} of {kept.recorded:,}"
+                if kept.kept > kept.recorded:
+                    remark += f"; {kept.kept - kept.recorded:,} arrived twice"
                 yield Figure(what="lost", of=name, unit="%", samples=[100 * lost / kept.recorded], remark=remark)
 
     def _last_words(self, name: str) -> str:

@@ -21,7 +21,6 @@ def write(report: Report, folder: Path) -> None:
     goals = [goal for one in report.measured for goal in one.goals]
     packages = report.surroundings["packages"]
     text = Template(TEMPLATE.read_text()).substitute(
-        scale=report.scale.value,
         goals=tables.markdown(tables.GOAL_HEADER, tables.goal_rows(goals)),
         sections=sections,
         machine="{cores} cores, {processor}, {memory_gb} GB, {system}, Python {python}".format(**report.surroundings),
@@ -45,7 +44,8 @@ def _section(measured: Measured, folder: Path) -> str:
     plots = [_plot(measured, what, folder) for what in made.CHARTS]
     pictures = "\n".join(plot for plot in plots if plot)
     table = tables.markdown(tables.header(measured), tables.rows(measured))
-    return "\n\n".join(part for part in (head, pictures, table) if part)
+    load = f"Load average {measured.load[0]:.1f} before, {measured.load[1]:.1f} after; sizes: {measured.scale.value}."
+    return "\n\n".join(part for part in (head, load, pictures, table) if part)
 
 
 def _plot(measured: Measured, what: str, folder: Path) -> str:

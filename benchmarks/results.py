@@ -76,6 +76,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
 
     name: str
     title: str
+    scale: Scale = Scale.FULL
     figures: list[Figure]
     goals: list[Goal]
     seconds: float

@@ -5,6 +5,8 @@ It prints its URL when it is ready; GET /received answers with the number of spa
 
 import gzip
 import re
+import sys
+import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Final
 from urllib.request import urlopen
@@ -98,10 +100,11 @@ def _decoded(body: bytes, encoding: str) -> bytes:
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until stdin ends, as it does when whoever started this process ends."""
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Receiver)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
     print(f"http://127.0.0.1:{server.server_port}", flush=True)
-    server.serve_forever()
+    sys.stdin.read()
 
 
 if __name__ == "__main__":

@@ -44,8 +44,8 @@ class Ire(Contender):
 
     def settle(self) -> None:
         """Wait until every file and row is written."""
-        if not ire_otel.flush(60):
-            raise RuntimeError("a batch was not written within 60 seconds")
+        if not ire_otel.flush(300):
+            raise RuntimeError("a batch was not written within five minutes")
 
     def clean(self) -> None:
         """Delete the trace files."""

@@ -20,8 +20,8 @@ REMARK: Final = (
 )
 CHARTS: Final = ("caller", "worker", "memory, most")
 PEERS_UP_TO: Final = 1_000
-"""Decisions of a run of a peer whose decisions are spans."""
-LIKE_OTEL: Final = ("bare", "ire", "otel_batch", "mlflow_sqlite")
+"""Decisions of a run of a peer; more would take minutes."""
+ALWAYS: Final = ("bare", "ire", "otel_batch")
 
 
 class Size(NamedTuple):
@@ -35,7 +35,7 @@ class Size(NamedTuple):
 SIZES: Final = {
     Scale.SMALLEST: Size(decisions=(10, 20), together=20, rounds=1),
     Scale.QUICK: Size(decisions=(10, 100, 1_000, 10_000), together=10_000, rounds=7),
-    Scale.FULL: Size(decisions=(10, 100, 1_000, 10_000, 100_000), together=300_000, rounds=15),
+    Scale.FULL: Size(decisions=(10, 100, 1_000, 10_000, 100_000), together=300_000, rounds=11),
 }
 
 
@@ -82,7 +82,7 @@ def measure(scale: Scale) -> list[Figure]:
         names = [
             name
             for name in present
-            if name in LIKE_OTEL or (decisions <= PEERS_UP_TO and name != "ire_shared" and scale is Scale.FULL)
+            if name in ALWAYS or (decisions <= PEERS_UP_TO and name != "ire_shared" and scale is Scale.FULL)
         ]
         rounds = max(1, min(size.rounds, size.together // decisions))
         with contest(names) as held:

@@ -60,7 +60,7 @@ DECIDED: Final = 100_000
 PATIENCE: Final = "120s"
 """After which Postgres itself breaks a query off; it then counts with that."""
 SLOW: Final = 10_000
-"""Milliseconds; what takes longer is not asked often."""
+"""Milliseconds; what takes longer is asked once."""
 LISTING_VIEWS: Final = ("trace_quality_gaps", "trace_gate_failures")
 OVER_EVERYTHING: Final = ("summary", "principle_patterns", "decision_effects")
 """Queries that no index can spare from reading what they sum up."""
@@ -145,10 +145,11 @@ def _ask_everything(of: str, population: Population, chosen: Settings, size: Siz
 
 
 def _samples(ask: Callable[[], float], size: Size) -> Iterator[float]:
-    """Ask once to warm up, then until there are enough samples or the time is up; what is slow, not often."""
+    """Ask once to warm up, then until there are enough samples or the time is up; what is slow, only once."""
     first = ask()
     if first > SLOW:
         yield first
+        return
     spent, count = 0.0, 0
     while (count < 3 and spent < SLOW) or (count < size.samples and spent < size.seconds * 1000):
         taken = ask()

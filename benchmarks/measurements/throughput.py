@@ -4,10 +4,9 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from time import perf_counter
 from typing import Final, NamedTuple
 
 import msgspec
@@ -22,9 +21,10 @@ REMARK: Final = (
     "The commands on reference runs, whose documents have 150 KB, and SQLite: `recover` on journals of a process that "
     "was killed in the middle of all its runs, `db reindex` into an empty database, `verify` of all files and rows. "
     "Per core: runs per second of CPU time of all the command's threads, its start left out (the same command with "
-    "nothing to do)."
+    "nothing to do; for `verify`, a reindex with nothing to do)."
 )
 CHARTS: Final = ()
+REINDEX: Final = ("db", "reindex")
 
 
 class Size(NamedTuple):
@@ -37,15 +37,8 @@ class Size(NamedTuple):
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=1, runs=4),
     Scale.QUICK: Size(rounds=2, runs=200),
-    Scale.FULL: Size(rounds=5, runs=1_000),
+    Scale.FULL: Size(rounds=3, runs=500),
 }
-
-
-class Used(NamedTuple):
-    """What a command took, in seconds."""
-
-    wall: float
-    cpu: float
 
 
 class Done(msgspec.Struct):
@@ -65,7 +58,7 @@ def record_runs(contender: Contender, runs: int) -> Done:
 def measure(scale: Scale) -> list[Figure]:
     """Let each command work on fresh copies, in turn."""
     size = SIZES[scale]
-    figures: dict[tuple[str, str, str], list[float]] = {}
+    rates: dict[str, list[float]] = {"reindex": [], "verify": [], "recover": []}
     with contest(["ire"]) as held, TemporaryDirectory(prefix="ire-otel-bench-") as name:
         held.one("ire", Done, record_runs, size.runs)
         recorded, folder = held.folder / "ire" / "brain", Path(name)
@@ -75,39 +68,35 @@ def measure(scale: Scale) -> list[Figure]:
             report = brain.parent / str(reference.OUTPUTS["report_path"])
             report.parent.mkdir(parents=True)
             report.write_text("# The report that the runs name\n")
-            _count(figures, "reindex", _each(size.runs, brain, "db", "reindex"))
-            _count(figures, "verify", _each(size.runs, brain, "verify", again=False))
+            rates["reindex"].append(_each(size.runs, brain, *REINDEX))
+            rates["verify"].append(_each(size.runs, brain, "verify", start=REINDEX))
             shutil.rmtree(brain)
             _abandon(brain, size.runs)
-            _count(figures, "recover", _each(size.runs, brain, "recover"))
+            rates["recover"].append(_each(size.runs, brain, "recover"))
             files = list(brain.glob("projects/*/_traces/*.json"))
             assert len(files) == size.runs, f"{len(files)} of {size.runs} runs were recovered"
             shutil.rmtree(brain)
-    return [Figure(what=what, of=of, unit=unit, samples=samples) for (what, of, unit), samples in figures.items()]
+    return [Figure(what="per core", of=of, unit="runs/s", samples=samples) for of, samples in rates.items()]
 
 
-def _count(figures: dict[tuple[str, str, str], list[float]], of: str, rates: tuple[float, float]) -> None:
-    for what, rate in zip(("per core", "per second"), rates, strict=True):
-        figures.setdefault((what, of, "runs/s"), []).append(rate)
-
-
-def _each(runs: int, brain: Path, *command: str, again: bool = True) -> tuple[float, float]:
-    """Give runs per second of CPU and of time; without what the command takes for nothing, where it may be repeated."""
+def _each(runs: int, brain: Path, *command: str, start: Sequence[str] = ()) -> float:
+    """Give runs per second of CPU time, without that of `start`; by default of the same command again."""
     used = _used(brain, *command)
-    start = _used(brain, *command) if again else _used(brain.parent / "nothing", "doctor", "--help")
-    return runs / max(used.cpu - start.cpu, 1e-6), runs / max(used.wall - start.wall, 1e-6)
+    return runs / max(used - _used(brain, *(start or command)), 1e-6)
 
 
-def _used(brain: Path, *command: str) -> Used:
+def _used(brain: Path, *command: str) -> float:
+    """Give the seconds of CPU time that a command took."""
     ire_otel = Path(sys.executable).with_name("ire-otel")
-    began = perf_counter()
     given = os.environ | {"IRE_OTEL_BRAIN_DIR": str(brain)}
-    with subprocess.Popen([ire_otel, *command], env=given, stdout=subprocess.DEVNULL, cwd=brain.parent) as process:
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise RuntimeError(f"`ire-otel {' '.join(command)}` failed; its own message stands above")
-    return Used(wall=perf_counter() - began, cpu=usage.ru_utime + usage.ru_stime)
+    with (brain.parent / "log").open("w+") as log:
+        with subprocess.Popen([ire_otel, *command], env=given, stdout=log, stderr=log, cwd=brain.parent) as process:
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+        log.seek(0)
+        if process.returncode:
+            raise RuntimeError(f"`ire-otel {' '.join(command)}` failed: {log.read()[-2_000:]}")
+    return usage.ru_utime + usage.ru_stime
 
 
 def _abandon(brain: Path, runs: int) -> None:
