@@ -94,8 +94,11 @@ class Inbox:
         with self._lock:
             return sum(self._live.values())
 
-    def open(self) -> None:
-        """Take the folder, tell the listener of everything in it, and begin to write. Raises InboxError, OSError."""
+    def open(self) -> list[str]:
+        """Take the folder, tell the listener of the traces in it, and begin to write; gives their ids.
+
+        Raises InboxError, OSError.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -112,6 +115,7 @@ class Inbox:
         for trace_id, (run_ended, at) in told.items():
             self._listener(trace_id, run_ended, at)
         self._thread.start()
+        return list(told)
 
     def append(self, arrivals: Iterable[Arrival]) -> Future[None]:
         """Store spans. They survive the machine once the future has its result; OSError where they cannot be stored."""
@@ -285,7 +289,7 @@ class Inbox:
 
     def _leave_out_overtaken(self, appends: Sequence[_Append]) -> None:
         """Leave out the note that a trace is forgotten where more of it was on its way: that lies before the note."""
-        came = set()
+        came: set[str] = set()
         for append in appends:
             for note in [frame for frame in append.frames if frame[1] == segments.FORGOTTEN]:
                 if note[0] in came or self.count(note[0]):
