@@ -237,6 +237,8 @@ def test_beyond_loopback_without_a_token_it_does_not_start() -> None:
         assert checked_address(host, None)
     with pytest.raises(ConfigurationError, match="cannot be found"):
         checked_address("no.such.host.invalid", None)
+    with pytest.raises(ConfigurationError, match="cannot be found: it is no name"):
+        checked_address(f"{'a' * 64}.invalid", None)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))

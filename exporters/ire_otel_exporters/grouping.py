@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ire_otel import semconv
 from ire_otel.assembly.merging import merge
 from ire_otel.assembly.selection import is_run_span, key, membership
+from ire_otel.locations import is_run_id
 from ire_otel.records import SpanRecord
 
 
@@ -20,6 +22,12 @@ def split_by_run(records: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
         if run_id is not None:
             runs.setdefault(run_id, []).append(record)
     return runs
+
+
+def has_usable_run_id(record: SpanRecord) -> bool:
+    """Tell whether what a span from outside names as its run, if anything, can be one: it becomes a path."""
+    run_id = record.attributes.get(semconv.RUN_ID)
+    return run_id is None or (isinstance(run_id, str) and is_run_id(run_id))
 
 
 def finished(runs: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
