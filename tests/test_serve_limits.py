@@ -1,11 +1,14 @@
 """What `ire-otel serve` does not take: how senders learn whether to stop or to try again, and that it goes on."""
 
+import asyncio
 import base64
 import gzip
 import json
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +25,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 import ire_otel
+from ire_otel import settings as ire_otel_settings
 from ire_otel.assembly.selection import is_run_span
 from ire_otel.errors import ConfigurationError
 from ire_otel.server.access import access_check, checked_address
+from ire_otel.server.assembler import Assembler
 from ire_otel.server.bodies import inflate, take
+from ire_otel.server.receiver import Limits, Receiver
 from ire_otel.server.refusals import MalformedError, RefusedError, TooLargeError, UnauthenticatedError
+from ire_otel_exporters.research import ResearchExporter
 from tests.receivers import (
     COMMAND,
     EXPORT,
@@ -194,6 +201,43 @@ def test_whatever_is_sent_it_goes_on(server: Serving, content_type: str, encodin
     """Each body is answered with a status of OTLP, and the receiver stays healthy."""
     assert server.post(body, content_type, Content_Encoding=encoding).status in {200, 400, 413, 415}
     assert server.get("/healthz").status == 200
+
+
+def test_a_sender_that_is_alone_is_never_told_to_come_again(tmp_path: Path) -> None:
+    """However much more its spans take up than their request: nothing would be different the next time."""
+    body = as_protobuf(*(stage("s", number) for number in range(1, 6000)))
+    chosen = ire_otel_settings.Settings(brain_dir=tmp_path)
+    exporter = ResearchExporter(chosen)
+    assembler = Assembler(chosen, exporter, 64 * MIB, None)
+    receiver = Receiver(assembler, Limits(body=MIB, in_flight=MIB), None)
+    assembler.start()
+
+    async def sent() -> ExportTraceServiceResponse:
+        with receiver.holding() as held:
+            held.add(len(body))
+            return await receiver.take(body, "protobuf", held, compressed=False)
+
+    try:
+        assert asyncio.run(sent()) == ExportTraceServiceResponse()
+    finally:
+        receiver.close()
+        assembler.stop(10)
+        exporter.shutdown()
+    assert receiver.in_flight == 0
+
+
+def test_a_connection_outlives_the_pause_between_two_batches(server: Serving) -> None:
+    """Batches go out every five seconds; a connection that is closed just then costs one of them."""
+    connection = HTTPConnection(server.http.removeprefix("http://"))
+    for pause in (6, 0):
+        connection.request("POST", "/v1/traces", b"", {"Content-Type": PROTOBUF})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
+        socket_used = connection.sock
+        time.sleep(pause)
+    assert connection.sock is socket_used
+    connection.close()
 
 
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(1, 2**60))
