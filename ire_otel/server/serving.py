@@ -110,7 +110,7 @@ async def _serve(
 def _listening(address: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        made = socket.create_server((address, port), family=family, backlog=512)
+        made = socket.create_server((address, port), family=family, backlog=512, dualstack_ipv6=address == "::")
     except OSError as error:
         raise _unusable(address, port, "--http-port", str(error.strerror)) from error
     with made:
