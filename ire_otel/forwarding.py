@@ -184,10 +184,10 @@ def _batches(spans: Sequence[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
 
 
 def _weight(span: ReadableSpan) -> int:
-    parts = [*span.events, *span.links]
     names = [span.name, span.status.description or "", *(event.name for event in span.events)]
-    held = [span.attributes or {}, *(part.attributes or {} for part in parts)]
-    return _FIXED * (1 + len(parts)) + _size(names) + sum(map(_size, held))
+    held = [span.attributes or {}, *(event.attributes or {} for event in span.events)]
+    held += [link.attributes or {} for link in span.links]
+    return _FIXED * len(held) + _size(names) + sum(map(_size, held))
 
 
 def _size(value: Any) -> int:
