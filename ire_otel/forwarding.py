@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger("ire_otel")
 
 BATCH_BYTES = 3 * 1024 * 1024
-"""Largest batch, by the length of its texts: a Collector takes 4 MiB a request."""
+"""Largest batch: a Collector takes 4 MiB a request."""
 
 
 class CompleteSpanExporter(SpanExporter):
@@ -184,6 +184,24 @@ def _batches(spans: Sequence[ReadableSpan]) -> Iterator[list[ReadableSpan]]:
 
 
 def _weight(span: ReadableSpan) -> int:
+    names = [span.name, span.status.description or "", *(event.name for event in span.events)]
     held = [span.attributes or {}, *(event.attributes or {} for event in span.events)]
-    texts = sum(len(value) for attributes in held for value in attributes.values() if isinstance(value, str))
-    return texts + 40 * sum(len(attributes) for attributes in held)
+    held += [link.attributes or {} for link in span.links]
+    return _FIXED * len(held) + _size(names) + sum(map(_size, held))
+
+
+def _size(value: Any) -> int:
+    """Give about how many bytes a value takes up in OTLP, rather too many than too few."""
+    if isinstance(value, str):
+        return len(value) if value.isascii() else len(value.encode(errors="replace"))
+    if isinstance(value, Mapping):
+        return sum(_ENTRY + _size(key) + _size(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return sum(_ENTRY + _size(item) for item in value)
+    return len(value) if isinstance(value, bytes) else 0
+
+
+_FIXED: Final = 80
+"""Bytes of a span, event or link without its texts and attributes."""
+_ENTRY: Final = 20
+"""Bytes of an attribute, or an item of a list, beside its texts: lengths, and a number."""

@@ -27,9 +27,12 @@ def unclaimed(state_dir: Path, otel_trace_id: str) -> Path:
 def keep(path: Path, records: Iterable[SpanRecord]) -> None:
     """Append spans to a file, those that it does not hold yet. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    there = set(path.read_bytes().splitlines()) if path.exists() else set()
+    held = path.read_bytes() if path.exists() else b""
+    there = set(held.splitlines())
     lines = [line for line in map(msgspec.json.encode, records) if line not in there]
     with path.open("ab") as file:
+        if not held.endswith(b"\n") and held:
+            file.write(b"\n")  # a full disk tore its last line, which must not take the next one with it
         file.writelines(line + b"\n" for line in lines)
         file.flush()
         os.fsync(file.fileno())

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import msgspec
 
+from ire_otel import semconv
 from ire_otel.records import Attributes, SpanRecord
 
 Step = Callable[[SpanRecord], SpanRecord | None]
@@ -28,7 +29,7 @@ def _through(steps: Sequence[Step], record: SpanRecord) -> SpanRecord | None:
         except Exception:
             name = getattr(step, "__qualname__", repr(step))
             # A step may be what takes secrets out, so nothing that it did not finish with goes on.
-            logger.exception("step %s failed on span %s; its texts are withheld", name, record.name)
+            logger.exception("step %s failed on span %s; its texts are withheld", name, record.span_id)
             changed = _withheld(record, f"[withheld: step {name} failed]")
         if changed is None:
             return None
@@ -37,12 +38,21 @@ def _through(steps: Sequence[Step], record: SpanRecord) -> SpanRecord | None:
 
 
 def _withheld(record: SpanRecord, mark: str) -> SpanRecord:
-    """Replace every text but the ids and names that assembly goes by."""
-    events = tuple(
-        msgspec.structs.replace(event, attributes=_masked(event.attributes, mark)) for event in record.events
-    )
+    """Replace every text but the ids and names that assembly goes by; those of spans of ours hold no content."""
+    ours = record.scope_name == semconv.SCOPE
     return msgspec.structs.replace(
-        record, attributes=_masked(record.attributes, mark), events=events, status_description=None
+        record,
+        name=record.name if ours else mark,
+        status_description=None,
+        attributes=_masked(record.attributes, mark),
+        events=tuple(
+            msgspec.structs.replace(
+                event, name=event.name if ours else mark, attributes=_masked(event.attributes, mark)
+            )
+            for event in record.events
+        ),
+        links=tuple(msgspec.structs.replace(link, attributes=_masked(link.attributes, mark)) for link in record.links),
+        resource=_masked(record.resource, mark),
     )
 
 

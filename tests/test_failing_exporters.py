@@ -5,16 +5,21 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import ire_otel
 from ire_otel import forwarding
+from ire_otel.forwarding import CompleteSpanExporter
 from ire_otel.processor import RunProcessor
+from ire_otel.records import EventRecord, LinkRecord, SpanRecord
 from ire_otel.runlog import RunLog
+from ire_otel.sdk_spans import to_readable
 from ire_otel_exporters import json_file
 from ire_otel_exporters.otlp import from_otlp_json
 from tests.runs import document
@@ -139,3 +144,47 @@ def test_the_file_holds_what_makes_the_same_document() -> None:
     assert made.metadata.otel_trace_id in lines[0].decode()
     again = assembly.encode(assembly.assemble(records, source="otlp"))
     assert again.replace(b'"source": "otlp"', b'"source": "runlog"') == assembly.encode(made)
+
+
+class Keeping(SpanExporter):
+    """Keeps the batches that it is given."""
+
+    def __init__(self) -> None:
+        self.sizes: list[int] = []
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.sizes.append(encode_spans(spans).ByteSize())
+        return SpanExportResult.SUCCESS
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["\u77e5\u8bc6" * 15_000, [0.5] * 3072, ["a word"] * 4000, {"inner": [{"text": "x" * 20_000}]}, b"\0" * 30_000],
+    ids=["text beyond ASCII", "an embedding", "many words", "nested", "bytes"],
+)
+@pytest.mark.parametrize("where", ["span", "event", "link"])
+def test_no_batch_is_larger_than_a_collector_takes(value: Any, where: str) -> None:
+    """4 MiB, in bytes and not in letters, whatever kinds of values the spans hold; else all of it would be refused."""
+    attributes = {"said": value}
+    event, link = (
+        EventRecord(name="e", time_ns=1, attributes=attributes),
+        LinkRecord(trace_id="1" * 32, span_id="2" * 16, attributes=attributes),
+    )
+    spans = [
+        to_readable(
+            SpanRecord(
+                trace_id="1" * 32,
+                span_id=f"{number:016x}",
+                start_ns=1,
+                end_ns=2,
+                attributes=attributes if where == "span" else {},
+                events=(event,) if where == "event" else (),
+                links=(link,) if where == "link" else (),
+            )
+        )
+        for number in range(1, 301)
+    ]
+    inner = Keeping()
+    assert CompleteSpanExporter(inner, None, ()).export(spans) is SpanExportResult.SUCCESS
+    assert len(inner.sizes) > 1
+    assert max(inner.sizes) < 4 * 1024 * 1024

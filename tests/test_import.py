@@ -2,7 +2,9 @@
 
 import base64
 import json
+import socket
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -15,6 +17,7 @@ from ire_otel.assembly import assemble, encode
 from ire_otel.model import TraceDocument
 from ire_otel.records import SpanRecord
 from ire_otel_exporters import jaeger, otlp_files, otlp_json
+from tests.receivers import RUN, as_json, root, stage
 from tests.run_records import RUN_ID, TRACE_ID
 from tests.runs import document, documents, stored_rows
 from tests.sample_run import sample_run
@@ -132,6 +135,7 @@ class Answering(BaseHTTPRequestHandler):
             "/api/v3/traces": {"result": request()},
             f"/api/v3/traces/{TRACE_ID}": {"result": request()},
             "/api/v3/traces/torn": "text",
+            "/api/v3/traces/many": ' {"result": {}}\n' * 100_000,
         }
         self.send_response(200 if path in answers else 404)
         self.end_headers()
@@ -171,6 +175,53 @@ def test_a_jaeger_that_does_not_answer_as_one(tmp_path: Path, jaeger_url: str) -
             jaeger.services(url)
     with pytest.raises(jaeger.JaegerError, match="answers no JSON"):
         jaeger.trace(jaeger_url, "torn")
+
+
+@pytest.mark.parametrize(
+    "answer", [b"\x00\x00\x12\x04 of HTTP/2\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 99\r\n\r\n{"]
+)
+def test_another_server_than_jaeger_is_named(answer: bytes) -> None:
+    """The port of OTLP/gRPC, say; an answer that is cut short."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+
+        def answered() -> None:
+            connection, _ = server.accept()
+            with connection:
+                connection.recv(65536)
+                connection.sendall(answer)
+
+        thread = threading.Thread(target=answered)
+        thread.start()
+        with pytest.raises(jaeger.JaegerError, match="is it Jaeger's query port"):
+            jaeger.services(url)
+        thread.join()
+
+
+def test_a_password_in_an_address_is_not_said() -> None:
+    """It could not be used, and messages end up in logs."""
+    with pytest.raises(jaeger.JaegerError, match="without user and password") as raised:
+        jaeger.services("http://user:hunter2@localhost:16686")
+    assert "hunter2" not in str(raised.value)
+
+
+def test_many_answers_in_one(jaeger_url: str) -> None:
+    """Jaeger sends one object after the other; the time they take grows with their number, not its square."""
+    begun = time.perf_counter()
+    assert len(jaeger.trace(jaeger_url, "many")) == 100_000
+    assert time.perf_counter() - begun < 10
+
+
+def test_a_run_id_that_is_a_path_writes_nothing(tmp_path: Path) -> None:
+    """Files come from anywhere; what they name as a run must not choose which file of this machine is written."""
+    (tmp_path / "evil.json").write_text("mine")
+    given = as_json(root(run="../../../../evil"), stage("intake", run="../../../../evil"), root(trace=2))
+    (tmp_path / "given.json").write_bytes(given)
+    done = ire_otel(tmp_path, "import", "given.json")
+    assert done.code == 1
+    assert "2 spans whose ire.run.id is no run id" in done.out
+    assert (tmp_path / "evil.json").read_text() == "mine"
+    assert [made.trace_id for made in documents()] == [RUN]
 
 
 def test_wrong_calls_end_with_2(tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ import msgspec
 import pytest
 
 from ire_otel import semconv
+from ire_otel.records import EventRecord, LinkRecord, SpanRecord
 from ire_otel.sdk_spans import to_readable
+from ire_otel.steps import apply
 from ire_otel_exporters.research import ResearchExporter
 from tests.otlp_sink import receiving
 from tests.planted_secrets import PLANTED
@@ -135,3 +137,31 @@ def test_a_step_of_ones_own_sees_secrets_and_may_not_bring_them_back() -> None:
     made = document()
     assert seen[0] == PLANTED[0].secret
     assert (made.run.query, made.run.domain) == ("[redacted:openai-key]", "[redacted:openai-key]")
+
+
+def test_where_a_step_fails_nothing_that_it_was_to_clean_gets_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Names of others' spans and events, links and the resource included; nor does the log say any of it."""
+    secret = "Customer Meier"  # noqa: S105 # what the step was to take out
+    held = {"who": secret}
+    link = LinkRecord(trace_id="1" * 32, span_id="2" * 16, attributes=held)
+    event = EventRecord(name=secret, time_ns=1, attributes=held)
+    record = SpanRecord(
+        trace_id="1" * 32,
+        span_id="3" * 16,
+        name=secret,
+        start_ns=1,
+        status="ERROR",
+        status_description=secret,
+        attributes=held,
+        events=(event,),
+        links=(link,),
+        resource=held,
+    )
+
+    def failing(_: SpanRecord) -> SpanRecord | None:
+        raise ValueError("no customers today")
+
+    (passed,) = apply([failing], [record])
+    assert secret not in repr(passed)
+    assert secret not in caplog.text
+    assert "3" * 16 in caplog.text

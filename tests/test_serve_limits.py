@@ -1,11 +1,16 @@
 """What `ire-otel serve` does not take: how senders learn whether to stop or to try again, and that it goes on."""
 
+import asyncio
 import base64
 import gzip
 import json
+import socket
 import subprocess
+import time
 import zlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,11 +27,15 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 import ire_otel
+from ire_otel import settings as ire_otel_settings
 from ire_otel.assembly.selection import is_run_span
 from ire_otel.errors import ConfigurationError
 from ire_otel.server.access import access_check, checked_address
+from ire_otel.server.assembler import Assembler
 from ire_otel.server.bodies import inflate, take
+from ire_otel.server.receiver import Limits, Receiver
 from ire_otel.server.refusals import MalformedError, RefusedError, TooLargeError, UnauthenticatedError
+from ire_otel_exporters.research import ResearchExporter
 from tests.receivers import (
     COMMAND,
     EXPORT,
@@ -104,10 +113,14 @@ def test_bombs_and_large_bodies_are_refused(server: Serving, compress: Any) -> N
     assert server.post(bytes(MIB + 1)).status == 413
     assert server.post(compress(as_protobuf(root()))[:-9], Content_Encoding=encoding).status == 400
     assert server.post(b"no such thing", Content_Encoding=encoding).status == 400
+    assert peak_kib(server) < 300 * 1024
+
+
+def peak_kib(server: Serving) -> int:
+    """Give the most memory that it has had; 0 where the system does not say."""
     status = Path(f"/proc/{server.process.pid}/status")
-    if status.exists():
-        (peak,) = [line for line in status.read_text().splitlines() if line.startswith("VmHWM")]
-        assert int(peak.split()[1]) < 300 * 1024
+    said = status.read_text() if status.exists() else ""
+    return next((int(line.split()[1]) for line in said.splitlines() if line.startswith("VmHWM")), 0)
 
 
 def test_bombs_and_large_messages_over_grpc(server: Serving) -> None:
@@ -196,6 +209,43 @@ def test_whatever_is_sent_it_goes_on(server: Serving, content_type: str, encodin
     assert server.get("/healthz").status == 200
 
 
+def test_a_sender_that_is_alone_is_never_told_to_come_again(tmp_path: Path) -> None:
+    """However much more its spans take up than their request: nothing would be different the next time."""
+    body = as_protobuf(*(stage("s", number) for number in range(1, 6000)))
+    chosen = ire_otel_settings.Settings(brain_dir=tmp_path)
+    exporter = ResearchExporter(chosen)
+    assembler = Assembler(chosen, exporter, 64 * MIB, None)
+    receiver = Receiver(assembler, Limits(body=MIB, in_flight=MIB), None)
+    assembler.start()
+
+    async def sent() -> ExportTraceServiceResponse:
+        with receiver.holding() as held:
+            held.add(len(body))
+            return await receiver.take(body, "protobuf", held, compressed=False)
+
+    try:
+        assert asyncio.run(sent()) == ExportTraceServiceResponse()
+    finally:
+        receiver.close()
+        assembler.stop(10)
+        exporter.shutdown()
+    assert receiver.in_flight == 0
+
+
+def test_a_connection_outlives_the_pause_between_two_batches(server: Serving) -> None:
+    """Batches go out every five seconds; a connection that is closed just then costs one of them."""
+    connection = HTTPConnection(server.http.removeprefix("http://"))
+    for pause in (6, 0):
+        connection.request("POST", "/v1/traces", b"", {"Content-Type": PROTOBUF})
+        response = connection.getresponse()
+        response.read()
+        assert response.status == 200
+        socket_used = connection.sock
+        time.sleep(pause)
+    assert connection.sock is socket_used
+    connection.close()
+
+
 @given(st.integers(0, 2**64 - 1), st.integers(0, 2**64 - 1), st.integers(1, 2**60))
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_time_makes_a_document(server: Serving, brain: Path, start: int, end: int, number: int) -> None:
@@ -223,9 +273,27 @@ def test_a_token_is_asked_for(tmp_path: Path) -> None:
         metadata = (("authorization", f"Bearer {token}"),)
         assert called(server, as_protobuf(stage("intake")), metadata=metadata)[0] is grpc.StatusCode.OK
         assert server.get("/healthz").status == 200
+        with ThreadPoolExecutor(16) as senders:
+            answers = senders.map(lambda _: called(server, bytes(19 * MIB)), range(32))
+            assert {code for code, _ in answers} == {grpc.StatusCode.UNAUTHENTICATED}
+        assert peak_kib(server) < 300 * 1024  # what they sent was not read
         server.stop()
         assert token not in server.said
     assert RUN in written(tmp_path / "there")
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_every_address_is_every_address_of_both_protocols(tmp_path: Path) -> None:
+    """`::` takes IPv4, too, over HTTP as over gRPC."""
+    file = tmp_path / "token"
+    file.write_text("token")
+    with serving(tmp_path / "there", "--host", "::", "--token-file", str(file)) as server:
+        ports = [address.rpartition(":")[2] for address in (server.grpc, server.http)]
+        for host in ("127.0.0.1", "[::1]"):
+            server.grpc, server.http = f"{host}:{ports[0]}", f"http://{host}:{ports[1]}"
+            assert server.post(as_protobuf(root()), Authorization="Bearer token").status == 200
+            metadata = (("authorization", "Bearer token"),)
+            assert called(server, as_protobuf(root()), metadata=metadata)[0] is grpc.StatusCode.OK
 
 
 def test_beyond_loopback_without_a_token_it_does_not_start() -> None:
@@ -237,6 +305,8 @@ def test_beyond_loopback_without_a_token_it_does_not_start() -> None:
         assert checked_address(host, None)
     with pytest.raises(ConfigurationError, match="cannot be found"):
         checked_address("no.such.host.invalid", None)
+    with pytest.raises(ConfigurationError, match="cannot be found: it is no name"):
+        checked_address(f"{'a' * 64}.invalid", None)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), max_size=30))

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import msgspec
 
+from ire_otel import semconv
 from ire_otel.assembly.merging import merge
 from ire_otel.assembly.selection import is_run_span, key, membership
+from ire_otel.locations import is_run_id
 from ire_otel.records import SpanRecord
 
 
@@ -20,6 +22,12 @@ def split_by_run(records: Iterable[SpanRecord]) -> dict[str, list[SpanRecord]]:
         if run_id is not None:
             runs.setdefault(run_id, []).append(record)
     return runs
+
+
+def has_usable_run_id(record: SpanRecord) -> bool:
+    """Tell whether what a span from outside names as its run, if anything, can be one: it becomes a path."""
+    run_id = record.attributes.get(semconv.RUN_ID)
+    return run_id is None or (isinstance(run_id, str) and is_run_id(run_id))
 
 
 def finished(runs: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
@@ -36,8 +44,6 @@ class _Trace(msgspec.Struct):
 
     changed: float
     run_ended: bool = False
-    due: float | None = None
-    """When its runs are to be written; None while no run has ended in it, and once they are."""
     whole: bool = False
     """Whether all that it holds is written."""
 
@@ -54,6 +60,8 @@ class TraceSchedule:
         self._settle_after = settle_after
         self._clock = clock
         self._traces: dict[str, _Trace] = {}
+        # When runs of a trace are to be written. Those that wait for late spans are many more, and not looked at.
+        self._due: dict[str, float] = {}
 
     def __len__(self) -> int:
         return len(self._traces)
@@ -64,15 +72,13 @@ class TraceSchedule:
         trace.changed = self._clock() if at is None else at
         trace.run_ended = trace.run_ended or run_ended
         trace.whole = False
-        if trace.run_ended and trace.due is None:
-            trace.due = trace.changed + self._grace_period
+        if trace.run_ended:
+            self._due.setdefault(trace_id, trace.changed + self._grace_period)
 
     def due(self, *, everything: bool = False) -> list[str]:
         """Give the traces whose runs are due; `everything`: those in their grace period, too."""
         now = self._clock()
-        return [
-            key for key, trace in self._traces.items() if trace.due is not None and (everything or trace.due <= now)
-        ]
+        return [key for key, due in self._due.items() if everything or due <= now]
 
     def silent(self, seconds: float) -> list[str]:
         """Give the traces that have runs without an end, and of which nothing has come for so long."""
@@ -80,33 +86,33 @@ class TraceSchedule:
         return [
             key
             for key, trace in self._traces.items()
-            if trace.due is None and not trace.whole and trace.changed <= before
+            if key not in self._due and not trace.whole and trace.changed <= before
         ]
 
     def written(self, trace_id: str, *, whole: bool) -> None:
         """Learn that the runs of a trace are written: all of them (`whole`), or those that have ended."""
-        trace = self._traces[trace_id]
-        trace.due, trace.whole = None, whole
+        self._traces[trace_id].whole = whole
+        self._due.pop(trace_id, None)
 
     def again(self, trace_ids: Iterable[str], after: float) -> None:
         """Make traces due once more, in `after` seconds: they could not be written."""
         for trace_id in self._traces.keys() & set(trace_ids):
-            self._traces[trace_id].due = self._clock() + after
+            self._due[trace_id] = self._clock() + after
 
     def settled(self, after: float | None = None) -> list[str]:
         """Give the traces that are written and have not changed for `after` seconds (else `settle_after`)."""
         before = self._clock() - (self._settle_after if after is None else after)
-        waiting = [(trace.changed, key) for key, trace in self._traces.items() if trace.whole and trace.due is None]
+        waiting = [(trace.changed, key) for key, trace in self._traces.items() if trace.whole and key not in self._due]
         return [key for changed, key in sorted(waiting) if changed < before]
 
     def forget(self, trace_id: str) -> None:
         """Know nothing of a trace any more."""
         self._traces.pop(trace_id, None)
+        self._due.pop(trace_id, None)
 
     def next_due(self) -> float | None:
         """Give the seconds until the next trace is due; None if none is waiting."""
-        waiting = [trace.due for trace in self._traces.values() if trace.due is not None]
-        return max(0.0, min(waiting) - self._clock()) if waiting else None
+        return max(0.0, min(self._due.values()) - self._clock()) if self._due else None
 
 
 class TraceBuffer:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from http.client import HTTPException
 from typing import Any, Final, cast
 from urllib.error import HTTPError, URLError
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import urlopen
 
 from ire_otel.errors import IreOtelError
@@ -25,6 +27,7 @@ _KINDS: Final[Mapping[str, Kind]] = {
     "consumer": "CONSUMER",
 }
 _FIELDS: Final = ("span.kind", "otel.status_code", "otel.status_description", "internal.span.format", "w3c.tracestate")
+_BLANK: Final = re.compile(r"\s*")
 _SCOPE_NAMES: Final = ("otel.scope.name", "otel.library.name")
 _SCOPE_VERSIONS: Final = ("otel.scope.version", "otel.library.version")
 
@@ -144,8 +147,10 @@ def traces(url: str, service: str, since: datetime, until: datetime | None = Non
 
 
 def _base(url: str) -> str:
-    if not url.startswith(("http://", "https://")):
-        raise JaegerError(f"{url!r} is no address of a Jaeger: give http://host:16686")
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or parts.password is not None:
+        # Not repeated: a password may be in it, which could not be used anyway.
+        raise JaegerError("that is no address of a Jaeger: give http://host:16686, without user and password")
     return url.rstrip("/")
 
 
@@ -158,16 +163,24 @@ def _answers(url: str) -> list[Mapping[str, Any]]:
         if error.code == 404:  # noqa: PLR2004 # HTTP's own number
             return []
         raise JaegerError(f"{url} answers {error.code} {error.reason}; is it Jaeger's query port (16686)?") from error
+    except HTTPException as error:
+        raise JaegerError(f"{url} answers no HTTP ({error!r}); is it Jaeger's query port (16686)?") from error
     except (URLError, OSError, UnicodeDecodeError) as error:
         raise JaegerError(f"{url} cannot be read: {getattr(error, 'reason', error)}; is Jaeger up there?") from error
     found: list[Mapping[str, Any]] = []
-    decoder, at = json.JSONDecoder(), 0
-    while (rest := text[at:].lstrip()) and len(found) <= len(text):
+    decoder, at = json.JSONDecoder(), _blank(text, 0)
+    while at < len(text):
         try:
-            content, used = decoder.raw_decode(rest)
+            content, at = decoder.raw_decode(text, at)
         except ValueError as error:
             raise JaegerError(f"{url} answers no JSON ({error}); is it Jaeger's query port (16686)?") from error
-        at = len(text) - len(rest) + used
+        at = _blank(text, at)
         if isinstance(content, Mapping):
             found.append(content)
     return found
+
+
+def _blank(text: str, at: int) -> int:
+    """Give where the next value begins."""
+    blank = _BLANK.match(text, at)
+    return at if blank is None else blank.end()

@@ -9,8 +9,10 @@ from typing import Any, Final
 
 import msgspec
 
+from ire_otel import semconv
 from ire_otel.records import SpanRecord
 from ire_otel_exporters import jaeger
+from ire_otel_exporters.grouping import has_usable_run_id
 from ire_otel_exporters.otlp import from_otlp_json
 
 _OUTER: Final = ("resourceSpans", "resource_spans", "batches")
@@ -54,13 +56,23 @@ def read_content(content: Any, place: str) -> Reading:
     if not isinstance(content, Mapping):
         return Reading(problems=[f"{place}: {type(content).__name__} where an object is expected; it is left out"])
     if jaeger.is_download(content):
-        return _download(content, place)
+        return _without_bad_runs(_download(content, place), place)
     inner = content.get("result", content)
     if not isinstance(inner, Mapping) or not any(name in inner for name in _OUTER):
         if isinstance(inner, Mapping) and any(name in inner for name in _OTHER_SIGNALS):
             return Reading()
         return Reading(problems=[f"{place}: neither OTLP/JSON (resourceSpans) nor a download of Jaeger; left out"])
-    return _request(content, place)
+    return _without_bad_runs(_request(content, place), place)
+
+
+def _without_bad_runs(reading: Reading, place: str) -> Reading:
+    """Leave out spans whose run id is none: it is going to be a path."""
+    good = [record for record in reading.records if has_usable_run_id(record)]
+    missing = len(reading.records) - len(good)
+    if not missing:
+        return reading
+    problem = f"{place}: {missing} spans whose {semconv.RUN_ID} is no run id; left out"
+    return Reading(records=good, problems=[*reading.problems, problem])
 
 
 _BROKEN: Final = object()

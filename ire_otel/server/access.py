@@ -19,8 +19,9 @@ def checked_address(host: str, token: str | None) -> str:
     """Give the address to listen on. Raises ConfigurationError where `host` is none, or others reach it tokenless."""
     try:
         found = socket.getaddrinfo(host or "127.0.0.1", None, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise ConfigurationError(f"host {host!r} cannot be found: {error.strerror}; name an own address") from error
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is no name"
+        raise ConfigurationError(f"host {host!r} cannot be found: {reason}; name an own address") from error
     address = str(found[0][4][0])
     if token is None and not ipaddress.ip_address(address.partition("%")[0]).is_loopback:
         raise ConfigurationError(

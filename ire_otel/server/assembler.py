@@ -6,12 +6,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
 import msgspec
 
-from ire_otel import left_over, reader
+from ire_otel import left_over, reader, semconv
+from ire_otel.assembly.attributes import text
 from ire_otel.assembly.selection import is_run_span
 from ire_otel.errors import TraceFileError
 from ire_otel.foreign_runs import RunMapping, holds_run, is_one, mapped
@@ -53,12 +55,19 @@ class Exporter(Protocol):
         ...
 
 
-class _Read(msgspec.Struct):
+class _Read(msgspec.Struct, frozen=True, kw_only=True):
     """One trace, as it is about to be written."""
 
+    trace_id: str
+    seen: int
+    everything: bool
+    """Whether runs are written that have not ended, too."""
     runs: dict[str, list[SpanRecord]]
     ended: set[str]
-    seen: int
+    chosen: list[str] = []
+    """Runs that are to be written."""
+    late: list[str] = []
+    """Runs whose document stays: what came goes beside it."""
 
 
 class Assembler:
@@ -70,9 +79,10 @@ class Assembler:
         self._mapping = mapping
         self._exporter = exporter
         self._limit = limit
-        # By the wall clock, so that a restart changes no deadline.
-        self._schedule = TraceSchedule(chosen.grace_period, chosen.settle_after, time.time)
+        self._schedule = TraceSchedule(chosen.grace_period, chosen.settle_after)
         self._seen: dict[str, int] = {}
+        # Of traces of which the inbox holds all that was written: how many records each run was written from.
+        self._written: dict[str, dict[str, int]] = {}
         self._incomplete: dict[str, float] = {}
         self._retries: dict[str, float] = {}
         self._wake = threading.Condition()
@@ -82,13 +92,15 @@ class Assembler:
 
     def start(self) -> None:
         """Take what an earlier process left in the inbox, and begin. Raises InboxError, OSError."""
-        self.inbox.open()
+        self._written = {trace_id: {} for trace_id in self.inbox.open()}
         self._thread.start()
 
     def arrived(self, trace_id: str, run_ended: bool, at: float) -> None:  # noqa: FBT001 # as the inbox calls it
         """Learn of stored spans."""
+        # By their age, so that neither a restart changes a deadline nor a clock that is set.
+        age = max(0.0, time.time() - at)
         with self._wake:
-            self._schedule.arrived(trace_id, run_ended=run_ended, at=at)
+            self._schedule.arrived(trace_id, run_ended=run_ended, at=time.monotonic() - age)
             self._incomplete.pop(trace_id, None)
             if run_ended:
                 self._wake.notify()
@@ -130,10 +142,8 @@ class Assembler:
                     self._look()
                     self._exporter.retry()
             except Exception:
-                # The receiver goes on; what could not be written is in the inbox, and due again.
-                logger.exception("%d traces could not be assembled; they are tried again", len(due))
-                with self._wake:
-                    self._again(due)
+                # The receiver goes on, and looks again.
+                logger.exception("the inbox could not be seen to; it is tried again")
             if stopping:
                 return
 
@@ -148,7 +158,7 @@ class Assembler:
         crowded = self.inbox.held > FORGET_FROM * self._limit
         with self._wake:
             done = self._schedule.settled(0.0 if crowded else None)
-            before = time.time() - (0.0 if crowded else ROOT_AWAITED)
+            before = time.monotonic() - (0.0 if crowded else ROOT_AWAITED)
             done += [key for key, since in self._incomplete.items() if since <= before]
         for trace_id in done:
             if crowded and self.inbox.held <= FORGET_FROM * self._limit:
@@ -160,7 +170,7 @@ class Assembler:
         with self._wake:
             if self.inbox.forget(trace_id, self._seen.get(trace_id, 0)):
                 self._schedule.forget(trace_id)
-                for known in (self._seen, self._incomplete, self._retries):
+                for known in (self._seen, self._written, self._incomplete, self._retries):
                     known.pop(trace_id, None)
 
     def _write(self, trace_ids: Sequence[str], *, everything: bool) -> None:
@@ -177,23 +187,50 @@ class Assembler:
             self._write_batch(batch, everything=everything)
 
     def _write_batch(self, trace_ids: Sequence[str], *, everything: bool) -> None:
-        read = {}
-        for trace_id in trace_ids:
-            records, seen = self.inbox.read(trace_id)
-            runs = split_by_run(self._mapped(records))
-            read[trace_id] = _Read(runs, finished(runs), seen)
+        try:
+            self._write_together([self._read(trace_id, everything=everything) for trace_id in trace_ids])
+        except Exception:
+            if len(trace_ids) == 1:
+                logger.exception("trace %s could not be assembled; it is tried again", trace_ids[0])
+                with self._wake:
+                    self._again(trace_ids)
+            # One of them holds up none of the others.
+            for trace_id in trace_ids if len(trace_ids) > 1 else ():
+                self._write_batch([trace_id], everything=everything)
+
+    def _read(self, trace_id: str, *, everything: bool) -> _Read:
+        """Read a trace, and choose which of its runs are to be written."""
+        records, seen = self.inbox.read(trace_id)
+        runs = split_by_run(self._mapped(records))
+        one = _Read(trace_id=trace_id, seen=seen, everything=everything, runs=runs, ended=finished(runs))
+        known = self._written.get(trace_id, {})
+        for run_id in sorted(runs if everything else one.ended):
+            if len(runs[run_id]) != known.get(run_id):  # or nothing of it has come since
+                (one.late if self._stays(one, run_id) else one.chosen).append(run_id)
+        return one
+
+    def _write_together(self, read: Sequence[_Read]) -> None:
         chosen: dict[str, list[SpanRecord]] = {}
         late: dict[str, list[SpanRecord]] = {}
-        for one in read.values():
-            for run_id in sorted(one.runs if everything else one.ended):
-                place = late if run_id not in one.ended and self._is_settled(run_id) else chosen
-                place.setdefault(run_id, []).extend(one.runs[run_id])
+        for one in read:
+            for run_ids, place in ((one.chosen, chosen), (one.late, late)):
+                for run_id in run_ids:
+                    place.setdefault(run_id, []).extend(one.runs[run_id])
         outcomes = self._exporter.export_records([record for run in chosen.values() for record in run], source="otlp")
+        for outcome in outcomes:
+            self._remove_nameless(outcome)
         broken = {outcome.trace_id: chosen[outcome.trace_id] for outcome in outcomes if outcome.broken}
         unsettled = {outcome.trace_id for outcome in outcomes if not (outcome.settled or outcome.broken)}
         unsettled |= self._set_aside(late) | self._set_aside(broken)
-        for trace_id, one in read.items():
-            self._note(trace_id, one, failed=not unsettled.isdisjoint(one.runs), everything=everything)
+        for one in read:
+            self._note(one, failed=not unsettled.isdisjoint((*one.chosen, *one.late)))
+
+    def _remove_nameless(self, outcome: ExportOutcome) -> None:
+        """Remove what was written of a run before any of its spans named its project."""
+        nameless = self._settings.trace_file(None, outcome.trace_id)
+        if outcome.file_path not in (None, str(nameless)):
+            with suppress(OSError):
+                nameless.unlink(missing_ok=True)
 
     def _mapped(self, records: list[SpanRecord]) -> list[SpanRecord]:
         """Give the spans of a trace of others as those of a run."""
@@ -201,21 +238,24 @@ class Assembler:
             return records
         return mapped(records, self._mapping)
 
-    def _note(self, trace_id: str, one: _Read, *, failed: bool, everything: bool) -> None:
+    def _note(self, one: _Read, *, failed: bool) -> None:
         """Say to the schedule what became of a trace, unless more of it has come meanwhile."""
         with self._wake:
-            self._seen[trace_id] = one.seen
+            self._seen[one.trace_id] = one.seen
+            counts = self._written.setdefault(one.trace_id, {})
             if failed:
-                self._again([trace_id])
+                self._again([one.trace_id])
                 return
-            self._retries.pop(trace_id, None)
-            if self.inbox.count(trace_id) != one.seen:
+            counts.update({run_id: len(one.runs[run_id]) for run_id in (*one.chosen, *one.late)})
+            if one.everything or one.ended:
+                self._retries.pop(one.trace_id, None)
+            if self.inbox.count(one.trace_id) != one.seen:
                 return  # the new spans made it due once more
             # A trace without a run is of no use to anybody once nothing has come for long.
-            whole = len(one.ended) == len(one.runs) and (bool(one.runs) or everything)
-            self._schedule.written(trace_id, whole=whole)
-            if everything and not whole:
-                self._incomplete[trace_id] = time.time()
+            whole = one.runs.keys() <= one.ended.union(one.late) and (bool(one.runs) or one.everything)
+            self._schedule.written(one.trace_id, whole=whole)
+            if one.everything and not whole:
+                self._incomplete[one.trace_id] = time.monotonic()
 
     def _again(self, trace_ids: Sequence[str]) -> None:
         for trace_id in trace_ids:
@@ -223,16 +263,29 @@ class Assembler:
             self._retries[trace_id] = delay
             self._schedule.again([trace_id], delay)
 
-    def _is_settled(self, run_id: str) -> bool:
-        """Tell whether a document stands that was made with the run's own span."""
-        file = self._trace_file(run_id)
+    def _stays(self, one: _Read, run_id: str) -> bool:
+        """Tell whether a document of the run stands that was made from spans which the inbox has no longer."""
+        file = self._trace_file(run_id, one.runs[run_id])
+        if file is None:
+            return False
+        ours, aside = one.trace_id in self._written, left_over.beside(file).exists()
+        if run_id in one.ended and ours and not aside:
+            return False
         try:
-            return file is not None and reader.decode(file.read_bytes(), str(file)).run.completed_at is not None
+            document = reader.decode(file.read_bytes(), str(file))
         except (OSError, TraceFileError):
             return False
+        if document.run.completed_at is not None:
+            return run_id not in one.ended
+        return aside or (document.metadata.source == "otlp" and not ours)
 
-    def _trace_file(self, run_id: str) -> Path | None:
-        return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
+    def _trace_file(self, run_id: str, records: Sequence[SpanRecord]) -> Path | None:
+        """Find a run's file: in the folder of its project, or where its spans name none in any."""
+        named = {text(record.attributes.get(semconv.PROJECT_NAME)) for record in records} - {None}
+        if not named:
+            return next(self._settings.brain_dir.glob(f"projects/*/_traces/{run_id}.json"), None)
+        files = [self._settings.trace_file(project, run_id) for project in (*named, None)]
+        return next((file for file in files if file.exists()), None)
 
     def _set_aside(self, runs: Mapping[str, Sequence[SpanRecord]]) -> set[str]:
         """Put spans that go into no document beside that of their run, or where there is none into a file of their own.
@@ -241,7 +294,7 @@ class Assembler:
         """
         failed = set()
         for run_id, records in runs.items():
-            file = self._trace_file(run_id)
+            file = self._trace_file(run_id, records)
             unclaimed = left_over.unclaimed(self._settings.state_dir, records[0].trace_id)
             place = unclaimed if file is None else left_over.beside(file)
             try:

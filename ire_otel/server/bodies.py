@@ -12,11 +12,11 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from ire_otel import semconv
-from ire_otel.locations import is_run_id
 from ire_otel.records import SpanRecord
 from ire_otel.server.inbox import Arrival
 from ire_otel.server.refusals import MalformedError, TooLargeError
 from ire_otel.server.segments import encode_spans
+from ire_otel_exporters.grouping import has_usable_run_id
 from ire_otel_exporters.otlp import from_otlp, parse_json
 
 Form = Literal["protobuf", "json"]
@@ -79,11 +79,10 @@ def take(body: bytes, form: Form, limit: int, ends: Ends) -> Taken:
     rejected["their trace id or span id is missing or too long"] = _spans(request) - len(records)
     traces: dict[str, list[SpanRecord]] = {}
     for record in records:
-        run_id = record.attributes.get(semconv.RUN_ID)
-        if run_id is not None and not (isinstance(run_id, str) and is_run_id(run_id)):
-            rejected[f"their {semconv.RUN_ID} is no run id"] += 1
-        else:
+        if has_usable_run_id(record):
             traces.setdefault(record.trace_id, []).append(record)
+        else:
+            rejected[f"their {semconv.RUN_ID} is no run id"] += 1
     return Taken(_arrivals(traces.values(), EXPANSION * limit, ends), +rejected)
 
 

@@ -76,6 +76,7 @@ class Inbox:
         self._listener = listener
         self._segment_size = segment
         self._places: dict[str, list[Place]] = {}
+        self._sizes: dict[str, int] = defaultdict(int)
         self._used: dict[int, int] = {}
         self._live: dict[int, int] = defaultdict(int)
         self._file: BinaryIO | None = None
@@ -93,8 +94,11 @@ class Inbox:
         with self._lock:
             return sum(self._live.values())
 
-    def open(self) -> None:
-        """Take the folder, tell the listener of everything in it, and begin to write. Raises InboxError, OSError."""
+    def open(self) -> list[str]:
+        """Take the folder, tell the listener of the traces in it, and begin to write; gives their ids.
+
+        Raises InboxError, OSError.
+        """
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._handle = os.open(self._folder, os.O_RDONLY | os.O_DIRECTORY)
         try:
@@ -111,6 +115,7 @@ class Inbox:
         for trace_id, (run_ended, at) in told.items():
             self._listener(trace_id, run_ended, at)
         self._thread.start()
+        return list(told)
 
     def append(self, arrivals: Iterable[Arrival]) -> Future[None]:
         """Store spans. They survive the machine once the future has its result; OSError where they cannot be stored."""
@@ -129,7 +134,7 @@ class Inbox:
     def size(self, trace_id: str) -> int:
         """Give the bytes that are stored of a trace."""
         with self._lock:
-            return sum(place.length for place in self._places.get(trace_id, ()))
+            return self._sizes.get(trace_id, 0)
 
     def read(self, trace_id: str) -> tuple[list[SpanRecord], int]:
         """Give the spans of a trace, and a number that says how much of it this is. Raises OSError."""
@@ -206,12 +211,14 @@ class Inbox:
 
     def _add(self, trace_id: str, place: Place) -> None:
         self._places.setdefault(trace_id, []).append(place)
+        self._sizes[trace_id] += place.length
         self._live[place.segment] += place.length
 
     def _drop(self, trace_id: str, places: Sequence[Place]) -> None:
         for place in places:
             self._live[place.segment] -= place.length
         self._places.pop(trace_id, None)
+        self._sizes.pop(trace_id, None)
 
     def _move(self, segment: int) -> bool:
         """Store what is left of a segment once more; False where that cannot be done now."""
@@ -231,8 +238,10 @@ class Inbox:
             return False
         with self._lock:
             for key, place in left:
-                self._places[key].remove(place)
+                self._sizes[key] -= place.length
                 self._live[segment] -= place.length
+            for key in {key for key, _ in left}:
+                self._places[key] = [place for place in self._places[key] if place.segment != segment]
         return True
 
     def _path(self, number: int) -> Path:
@@ -257,6 +266,7 @@ class Inbox:
                 self._commit(appends)
 
     def _commit(self, appends: Sequence[_Append]) -> None:
+        self._leave_out_overtaken(appends)
         try:
             number, offset = self._stored([data for append in appends for *_, data in append.frames])
         except OSError as error:
@@ -277,16 +287,26 @@ class Inbox:
                 offset += len(data)
             append.done.set_result(None)
 
+    def _leave_out_overtaken(self, appends: Sequence[_Append]) -> None:
+        """Leave out the note that a trace is forgotten where more of it was on its way: that lies before the note."""
+        came: set[str] = set()
+        for append in appends:
+            for note in [frame for frame in append.frames if frame[1] == segments.FORGOTTEN]:
+                if note[0] in came or self.count(note[0]):
+                    append.frames.remove(note)
+            came.update(trace_id for trace_id, *_ in append.frames)
+
     def _stored(self, frames: Sequence[bytes]) -> tuple[int, int]:
         """Write frames and bring them to the disk; gives the segment, and where in it they begin."""
         try:
             file = self._file or self._next_segment()
             offset = file.tell()
-            file.writelines(frames)
+            _write_all(file, b"".join(frames))
             os.fsync(file.fileno())
         except OSError:
             # What reached the disk is not known, so nothing is written behind it.
             self._leave_segment()
+            self._remove_unused()
             raise
         number = self._current
         with self._lock:
@@ -300,12 +320,26 @@ class Inbox:
             self._current += 1
             self._used[self._current] = 0
         self._file = file = self._path(self._current).open("xb", buffering=0)
-        file.write(segments.TITLE)
+        _write_all(file, segments.TITLE)
         os.fsync(self._handle)
         return file
+
+    def _remove_unused(self) -> None:
+        """Remove a segment that holds nothing, or each try on a full disk would leave one."""
+        with self._lock, suppress(OSError):
+            if self._used.get(self._current) == 0:
+                self._path(self._current).unlink(missing_ok=True)
+                del self._used[self._current]
 
     def _leave_segment(self) -> None:
         if self._file is not None:
             with suppress(OSError):
                 self._file.close()
         self._file = None
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    """Write on where a write comes short, as on a disk that fills up. Raises OSError."""
+    left = memoryview(data)
+    while left:
+        left = left[file.write(left) :]

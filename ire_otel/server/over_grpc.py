@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -20,10 +21,11 @@ _FRAMING: Final = 1024
 def server(receiver: Receiver) -> grpc.aio.Server:
     """Make the server, without a port yet."""
 
-    async def export(message: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+    async def export(messages: AsyncIterator[bytes], context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
             receiver.authenticate(_authorization(context))
             with receiver.holding() as held:
+                message = await anext(messages, b"")
                 held.add(len(message))
                 answer = await receiver.take(message, "protobuf", held, compressed=bodies.is_gzip(message))
                 return answer.SerializeToString()
@@ -31,8 +33,9 @@ def server(receiver: Receiver) -> grpc.aio.Server:
             await _abort(context, refusal)
 
     # Bytes in and out: what is no protobuf is ours to answer, and so is a message that is still compressed. The library
-    # would inflate it whole before it looks at its size.
-    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.unary_unary_rpc_method_handler(export)
+    # would inflate it whole before it looks at its size. As a stream of one, because a message is then read only once
+    # its sender may send: whoever has no token must not fill the memory.
+    handler: grpc.RpcMethodHandler[bytes, bytes] = grpc.stream_unary_rpc_method_handler(export)
     made = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", receiver.limits.body + _FRAMING),

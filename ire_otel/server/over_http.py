@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from ire_otel.server.bodies import Form
 from ire_otel.server.receiver import Holding, Receiver
-from ire_otel.server.refusals import RETRY_AFTER, RefusedError, TooLargeError, TooSlowError, UnknownFormError
+from ire_otel.server.refusals import RETRY_AFTER, BusyError, RefusedError, TooLargeError, UnknownFormError
 
 BODY_TIMEOUT: Final = 30.0
 """Seconds within which a body has to come."""
@@ -82,7 +82,7 @@ async def _body(request: Request, held: Holding, limit: int) -> bytes:
                 if held.bytes > limit:
                     raise too_large
     except TimeoutError as error:
-        raise TooSlowError(f"the body did not come within {BODY_TIMEOUT:.0f} s; try again") from error
+        raise BusyError(f"the body did not come within {BODY_TIMEOUT:.0f} s; try again") from error
     return b"".join(chunks)
 
 

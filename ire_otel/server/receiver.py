@@ -47,8 +47,9 @@ class Holding:
         self.bytes = 0
 
     def add(self, count: int) -> None:
-        """Hold more. Raises BusyError where that is too much."""
-        if self._receiver.in_flight + count > self._receiver.limits.in_flight:
+        """Hold more. Raises BusyError where others hold too much for that; alone it would be refused for ever."""
+        others = self._receiver.in_flight - self.bytes
+        if others and others + self.bytes + count > self._receiver.limits.in_flight:
             raise BusyError("too many requests are under way; try again")
         self.bytes += count
         self._receiver.in_flight += count

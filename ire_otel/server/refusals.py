@@ -54,12 +54,6 @@ class UnauthenticatedError(RefusedError):
     http, code = 401, Code.UNAUTHENTICATED
 
 
-class TooSlowError(RefusedError):
-    """Its body did not come in time."""
-
-    http, code, again = 408, Code.UNAVAILABLE, True
-
-
 class BusyError(RefusedError):
     """It cannot be stored just now."""
 

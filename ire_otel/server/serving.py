@@ -28,6 +28,9 @@ logger = logging.getLogger("ire_otel")
 IN_FLIGHT_TIMEOUT: Final = 5.0
 """Seconds that a stop waits for requests under way."""
 
+KEEP_ALIVE: Final = 75
+"""Seconds for which a connection may be idle: well beyond the five after which senders mostly send the next batch."""
+
 
 class Listening(msgspec.Struct, frozen=True, kw_only=True):
     """Where to listen, and how much to take."""
@@ -87,6 +90,7 @@ async def _serve(
             lifespan="off",
             server_header=False,
             proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE,
             timeout_graceful_shutdown=int(IN_FLIGHT_TIMEOUT),
         )
     )
@@ -106,7 +110,7 @@ async def _serve(
 def _listening(address: str, port: int) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     try:
-        made = socket.create_server((address, port), family=family, backlog=512)
+        made = socket.create_server((address, port), family=family, backlog=512, dualstack_ipv6=address == "::")
     except OSError as error:
         raise _unusable(address, port, "--http-port", str(error.strerror)) from error
     with made:
