@@ -127,3 +127,19 @@ def test_the_size_of_a_trace_is_known_without_counting(tmp_path: Path) -> None:
         for _ in range(1000):
             assert inbox.size(TRACE) > 30_000
         assert time.perf_counter() - begun < 0.5
+
+
+def test_a_fault_of_ours_costs_one_answer_and_no_more(tmp_path: Path) -> None:
+    """Whoever waits is told to come again; those after are stored."""
+    failing = True
+
+    def listener(*_: object) -> None:
+        if failing:
+            raise ValueError("a fault of ours")
+
+    with opened(tmp_path, listener) as inbox:
+        with pytest.raises(OSError, match="ire-otel failed"):
+            store(inbox, "first")
+        failing = False
+        store(inbox, "second")
+        assert names(inbox)[-1] == "second"

@@ -140,7 +140,8 @@ class Assembler:
                 if time.monotonic() - looked >= LOOK or stopping:
                     looked = time.monotonic()
                     self._look()
-                    self._exporter.retry()
+                    while self._exporter.retry() == 0.0 and time.monotonic() - looked < LOOK:
+                        pass  # rows that waited for their database, a batch at a time
             except Exception:
                 # The receiver goes on, and looks again.
                 logger.exception("the inbox could not be seen to; it is tried again")

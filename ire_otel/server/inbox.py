@@ -5,6 +5,7 @@ Appends are committed in groups: those that wait while one fsync is under way sh
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -262,10 +263,18 @@ class Inbox:
                     group.append(self._queue.get_nowait())
             stop = None in group
             appends = [append for append in group if append is not None]
-            if appends:
+            try:
                 self._commit(appends)
+            except Exception:
+                # Nobody must wait for ever for an answer, and those who come later are stored.
+                logger.exception("spans could not be stored; their senders are told to try again")
+                for append in appends:
+                    if not append.done.done():
+                        append.done.set_exception(OSError(errno.EIO, "ire-otel failed"))
 
     def _commit(self, appends: Sequence[_Append]) -> None:
+        if not appends:
+            return
         self._leave_out_overtaken(appends)
         try:
             number, offset = self._stored([data for append in appends for *_, data in append.frames])
