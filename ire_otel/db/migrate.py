@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script
 
-HEAD: Final = "0006"
+HEAD: Final = "0007"
 """The newest migration; a test compares it with the files."""
 VERSION_TABLE: Final = "ire_otel_alembic_version"
 """A name of our own, because the host may keep its own Alembic history in the same database."""

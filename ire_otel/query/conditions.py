@@ -6,7 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ire_otel import values
-from ire_otel.db.tables import traces
+from ire_otel.db.tables import traces, unfinished
 from ire_otel.query.execution import Brain
 from ire_otel.query.results import QueryError, Results, TraceResult, run_result
 
@@ -43,7 +43,10 @@ def equal(column: sa.ColumnElement[Any], value: Any) -> Condition:
 
 def chosen(**wanted: str | None) -> list[Condition]:
     """Compare columns of `traces`, by name, with what is not None."""
-    return [equal(traces.c[name], value) for name, value in wanted.items() if value is not None]
+    conditions = [equal(traces.c[name], value) for name, value in wanted.items() if value is not None]
+    if wanted.get("status") not in {None, "complete"}:
+        conditions.append(unfinished)
+    return conditions
 
 
 def window(

@@ -93,10 +93,13 @@ def low_scoring_principle(
         scores.score < float(threshold),
         *window(since, until, scores.started_at),
     ]
+    # Gaps are rare and have an index; what lies below a higher threshold is soon found among the newest runs.
+    newest = traces.c.started_at
     if threshold <= semconv.GAP_BELOW:
         conditions.append(complete_gap)
+        newest = scores.started_at
     low = sa.select(*RUN_COLUMNS).join(trace_principle_scores, scores.trace_id == traces.c.trace_id).where(*conditions)
-    return runs(brain, low.order_by(scores.started_at.desc(), traces.c.trace_id.desc()), limit)
+    return runs(brain, low.order_by(newest.desc(), traces.c.trace_id.desc()), limit)
 
 
 def quality_gate_failures(
@@ -140,8 +143,10 @@ def decisions(
     """Give decisions of a type, stage or component, of the newest runs first, as they were taken within a run."""
     wanted = {"decision_type": type, "stage": stage, "component": component}
     conditions = [equal(trace_decisions.c[name], value) for name, value in wanted.items() if value is not None]
-    # As an expression, the run's id cannot be looked up: SQLite would read all decisions, and sort them, to do so.
-    of_run = trace_decisions.c.trace_id == traces.c.trace_id.concat("")
+    of_run = trace_decisions.c.trace_id == traces.c.trace_id
+    if brain.connection.dialect.name == "sqlite":
+        # As an expression, the run's id cannot be looked up: else all decisions are read, and sorted.
+        of_run = trace_decisions.c.trace_id == traces.c.trace_id.concat("")
     statement = (
         sa.select(*_DECISION_COLUMNS)
         .join(traces, of_run)
