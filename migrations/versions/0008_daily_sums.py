@@ -236,6 +236,7 @@ ON_POSTGRESQL = {
             AND started_at < CAST(stale.day + 1 AS TIMESTAMP) AT TIME ZONE 'UTC'
         OFFSET 0
     ) AS run""",
+    "judged": "(SELECT own.* FROM {stale_runs} {its_principle_scores}) AS judged",
     "gap": "CROSS JOIN LATERAL unnest(run.gap_principles) AS gap (value)",
     "greatest": "GREATEST",
     "least": "LEAST",
@@ -252,6 +253,7 @@ ON_SQLITE = {
     "week": "date(day, 'weekday 0', '-6 days')",
     "stale_runs": """(SELECT DISTINCT day FROM trace_stale_days) AS stale
     CROSS JOIN traces AS run ON run.started_at >= stale.day AND run.started_at < date(stale.day, '+1 day')""",
+    "judged": "trace_principle_scores AS judged",
     "gap": "CROSS JOIN json_each(run.gap_principles) AS gap",
     "greatest": "MAX",
     "least": "MIN",
@@ -441,7 +443,7 @@ FROM (
         FROM {stale_runs} {its_decisions}
         GROUP BY stale.day, run.trace_id, own.decision_type
     ) AS taken
-    JOIN trace_principle_scores AS judged ON judged.trace_id = taken.trace_id
+    JOIN {judged} ON judged.trace_id = taken.trace_id
     WHERE judged.status = 'complete' AND judged.score IS NOT NULL
     GROUP BY day, decision_type, what, every, principle_id
 ) AS effects
