@@ -58,10 +58,13 @@ daily_principles: Final = _table(
 )
 daily_effects: Final = _table(
     "trace_daily_effects",
-    (*_texts(decision_type=200, what=500), Column("every", Boolean), Column("scores", JsonObject)),
+    (*_texts(decision_type=200, what=500), Column("again", Boolean), Column("scores", JsonObject)),
 )
-"""`every`: of the runs with any decision of the type. `scores`: by principle, the number of runs that it scored, how
-many of them below 2, and the sum of their scores."""
+"""`scores`: by principle, the number of runs that it scored, how many of them below 2, and the sum of their scores.
+
+`again`: of runs that took several options of the type, once for each but one. Taken off the sum over all options, it
+leaves what the runs with any decision of the type amount to, each counted once.
+"""
 
 DAILY: Final = {
     "runs": daily_runs,

@@ -50,8 +50,8 @@ def decision_effects(
     """
     least = checked_limit(min_runs, "min_runs")
     counted = _counted(brain, principle_id, days(brain, since, until))
-    types = {row["decision_type"]: row for row in counted if row["every"]}
-    pairs = [(row, types[row["decision_type"]]) for row in counted if not row["every"]]
+    types = _types(counted)
+    pairs = [(row, types[row["decision_type"]]) for row in counted if not row["again"]]
     pairs = [(row, every) for row, every in pairs if row["runs"] >= least <= every["runs"] - row["runs"]]
     p_values = [fisher_exact(row["failed"], row["runs"], every["failed"], every["runs"]) for row, every in pairs]
     compared = zip(pairs, p_values, benjamini_hochberg(p_values), strict=True)
@@ -60,9 +60,9 @@ def decision_effects(
 
 
 def _counted(brain: Brain, principle_id: str, window: Days) -> list[dict[str, Any]]:
-    """Count runs and failures by option, and (`every`) by type of decision, each run once."""
+    """Count runs and failures by option; `again` is what runs with several options of a type count too often in it."""
     found = added(_summed(brain, principle_id, window), *_judged(principle_id, window)).c
-    groups = (found.decision_type, found.what, found.every)
+    groups = (found.decision_type, found.what, found.again)
     statement = sa.select(
         *groups,
         whole(found.runs).label("runs"),
@@ -70,6 +70,16 @@ def _counted(brain: Brain, principle_id: str, window: Days) -> list[dict[str, An
         sa.func.sum(found.total).label("total"),
     ).group_by(*groups)
     return [dict(row) for row in brain.connection.execute(statement).mappings()]
+
+
+def _types(counted: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Count runs and failures by type of decision, each run once."""
+    types: dict[str, dict[str, Any]] = {}
+    for row in counted:
+        every = types.setdefault(row["decision_type"], dict.fromkeys(_NUMBERS, 0))
+        for name in _NUMBERS:
+            every[name] += -row[name] if row["again"] else row[name]
+    return types
 
 
 def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[Any]:
@@ -85,7 +95,7 @@ def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[Any]:
         of_principle = sums.scores[values.well_formed(principle_id)]
         numbers = [of_principle[place].as_float() for place in range(3)]
     return (
-        sa.select(sums.decision_type, sums.what, sums.every, *_named(*numbers))
+        sa.select(sums.decision_type, sums.what, sums.again, *_named(*numbers))
         .select_from(source)
         .where(*window.summed(sums.day), numbers[0].is_not(None))
     )
@@ -107,26 +117,38 @@ def _judged(principle_id: str, window: Days) -> Iterator[sa.Select[Any]]:
             scores.score.is_not(None),
             window.other(),
         )
+        .distinct()
         .cte("judged")
+        .c
     )
-    for every in (False, True):
-        what = sa.cast(sa.null(), rows.c.what.type).label("what") if every else rows.c.what
-        once = sa.select(rows.c.decision_type, what, rows.c.trace_id, rows.c.score).distinct().subquery().c
-        failed = sa.case((once.score < GAP_BELOW, _ONE), else_=_NONE)
-        yield sa.select(
-            once.decision_type,
-            once.what,
-            sa.literal_column("1 = 1" if every else "1 = 0", sa.Boolean),
-            *_named(sa.func.count(), sa.func.sum(failed), sa.func.sum(once.score)),
-        ).group_by(once.decision_type, once.what)
+    failed = sa.case((rows.score < GAP_BELOW, 1), else_=0)
+    yield sa.select(
+        rows.decision_type,
+        rows.what,
+        sa.literal_column("1 = 0", sa.Boolean).label("again"),
+        *_named(sa.func.count(), sa.func.sum(failed), sa.func.sum(rows.score)),
+    ).group_by(rows.decision_type, rows.what)
+    several = (
+        sa.select(rows.decision_type, rows.score, (sa.func.count() - 1).label("weight"))
+        .group_by(rows.decision_type, rows.trace_id, rows.score)
+        .having(sa.func.count() > 1)
+        .subquery()
+        .c
+    )
+    failed = sa.case((several.score < GAP_BELOW, several.weight), else_=0)
+    yield sa.select(
+        several.decision_type,
+        sa.cast(sa.null(), rows.what.type),
+        sa.literal_column("1 = 1", sa.Boolean),
+        *_named(sa.func.sum(several.weight), sa.func.sum(failed), sa.func.sum(several.weight * several.score)),
+    ).group_by(several.decision_type)
 
 
 def _named(*numbers: sa.ColumnElement[Any]) -> Iterator[sa.ColumnElement[Any]]:
-    return (number.label(name) for number, name in zip(numbers, ("runs", "failed", "total"), strict=True))
+    return (number.label(name) for number, name in zip(numbers, _NUMBERS, strict=True))
 
 
-_ONE: Final = sa.literal_column("1", sa.Integer)
-_NONE: Final = sa.literal_column("0", sa.Integer)
+_NUMBERS: Final = ("runs", "failed", "total")
 
 
 def _effect(row: dict[str, Any], every: dict[str, Any], p_value: float, q_value: float) -> DecisionEffect:

@@ -161,9 +161,10 @@ DAILY: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
         "confidence": Float(),
         **OUTCOME,
     },
-    # every: of the runs with any decision of the type; what is then NULL, as it may also be for an option.
     # scores: by principle, the runs that it scored, how many of them below 2, and the sum of the scores.
-    "effects": {"decision_type": String(200), "what": String(500), "every": Boolean(), "scores": JsonObject},
+    # again: of runs that took several options of the type, for each but one; what is then NULL, as an option's may be.
+    # Taken off the sum over all options, it leaves what the runs with any decision of the type amount to.
+    "effects": {"decision_type": String(200), "what": String(500), "again": Boolean(), "scores": JsonObject},
 }
 """What is known of each day, by table: trace_daily_<name>."""
 
@@ -229,7 +230,7 @@ NO_TRIGGERS_ON_SQLITE = tuple(f"DROP TRIGGER mark_traces_stale_{event}" for even
 ON_POSTGRESQL = {
     "day_of_run": "CAST({}.started_at AT TIME ZONE 'UTC' AS DATE)",
     "week": "CAST(date_trunc('week', CAST(day AS TIMESTAMP)) AS DATE)",
-    "stale_runs": """(SELECT DISTINCT day FROM trace_stale_days) AS stale
+    "stale_runs": """unnest(ARRAY(SELECT DISTINCT day FROM trace_stale_days)) AS stale (day)
     CROSS JOIN LATERAL (
         SELECT * FROM traces
         WHERE started_at >= CAST(stale.day AS TIMESTAMP) AT TIME ZONE 'UTC'
@@ -429,25 +430,30 @@ FROM (
 GROUP BY day, component, decision_type
 """,
     "effects": """
-SELECT day, decision_type, what, every, {by_key}(principle_id, {array}(runs, failed, total)) AS scores
+SELECT day, decision_type, what, again, {by_key}(principle_id, {array}(runs, failed, total)) AS scores
 FROM (
     SELECT
-        day, decision_type, what, every, principle_id,
-        COUNT(*) AS runs, COUNT(*) FILTER (WHERE score < 2) AS failed, SUM(score) AS total
+        day, decision_type, what, again, principle_id,
+        SUM(weight) AS runs, COALESCE(SUM(weight) FILTER (WHERE score < 2), 0) AS failed, SUM(weight * score) AS total
     FROM (
-        SELECT stale.day, run.trace_id, own.decision_type, own.what, {false} AS every
+        SELECT stale.day, run.trace_id, own.decision_type, own.what, {false} AS again, 1 AS weight
         FROM {stale_runs} {its_decisions}
         GROUP BY stale.day, run.trace_id, own.decision_type, own.what
         UNION ALL
-        SELECT stale.day, run.trace_id, own.decision_type, NULL, {true}
-        FROM {stale_runs} {its_decisions}
-        GROUP BY stale.day, run.trace_id, own.decision_type
+        SELECT day, trace_id, decision_type, NULL, {true}, COUNT(*) - 1
+        FROM (
+            SELECT stale.day, run.trace_id, own.decision_type, own.what
+            FROM {stale_runs} {its_decisions}
+            GROUP BY stale.day, run.trace_id, own.decision_type, own.what
+        ) AS options
+        GROUP BY day, trace_id, decision_type
+        HAVING COUNT(*) > 1
     ) AS taken
     JOIN {judged} ON judged.trace_id = taken.trace_id
     WHERE judged.status = 'complete' AND judged.score IS NOT NULL
-    GROUP BY day, decision_type, what, every, principle_id
+    GROUP BY day, decision_type, what, again, principle_id
 ) AS effects
-GROUP BY day, decision_type, what, every
+GROUP BY day, decision_type, what, again
 """,
 }
 """What trace_daily_<name> is to hold, of the stale days, made from their runs: trace_stale_<name>."""
