@@ -116,7 +116,11 @@ def test_sums_are_read(database_url: str) -> None:
             assert connection.scalar(sa.select(sa.func.count()).select_from(table)), table.name
             connection.execute(sa.delete(table))
         connection.commit()
-        assert [view for view in VIEWS if "gap" not in view and "gate" not in view and _asked(connection, f"SELECT * FROM {view}")] == []
+        assert [
+            view
+            for view in VIEWS
+            if "gap" not in view and "gate" not in view and _asked(connection, f"SELECT * FROM {view}")
+        ] == []
         assert patterns.summary(Brain(Settings(), connection))["total_runs"] == 0
 
 
@@ -273,7 +277,11 @@ def _answers(brain: Brain, since: datetime | None, until: datetime | None) -> li
     effects = [decision_effects(brain, name, 1, **window) for name in ('META-"1"', "MR-2")]
     told = [[(name, _rounded(value)) for name, value in entry.items()] for entry in summed]
     told += sorted(
-        ([(name, _rounded(getattr(one, name))) for name in one.__struct_fields__] for found in effects for one in found),
+        (
+            [(name, _rounded(getattr(one, name))) for name in one.__struct_fields__]
+            for found in effects
+            for one in found
+        ),
         key=str,
     )
     return told

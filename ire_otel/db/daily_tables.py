@@ -92,9 +92,7 @@ DAILY: Final = {
             *_outcome(),
         ),
     ),
-    "options": _table(
-        "trace_daily_options", (*_texts(decision_type=200, what=500), *_counts("runs"), *_outcome())
-    ),
+    "options": _table("trace_daily_options", (*_texts(decision_type=200, what=500), *_counts("runs"), *_outcome())),
     "components": _table(
         "trace_daily_components",
         (

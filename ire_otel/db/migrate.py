@@ -13,9 +13,9 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ire_otel.db import access
+from ire_otel.db.daily_tables import STALE_VIEWS
 from ire_otel.db.engine import BUSY_TIMEOUT, Database, engine
 from ire_otel.db.failures import is_missing_table, wrapped
-from ire_otel.db.daily_tables import STALE_VIEWS
 from ire_otel.db.tables import VIEWS, metadata
 from ire_otel.errors import ConfigurationError, StoreUnavailableError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script
 
-HEAD: Final = "0008"
+HEAD: Final = "0009"
 """The newest migration; a test compares it with the files."""
 VERSION_TABLE: Final = "ire_otel_alembic_version"
 """A name of our own, because the host may keep its own Alembic history in the same database."""

@@ -3,10 +3,12 @@
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -219,6 +221,14 @@ trace_calibrations = Table(
 
 No foreign key: what people said outlives a run whose row is missing.
 """
+
+trace_search_pending = Table(
+    "trace_search_pending",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), nullable=False),
+)
+"""Runs that the search has yet to take in: a trigger adds a row for each run that is written."""
 
 VIEWS: Final = (
     "trace_quality_gaps",

@@ -534,13 +534,15 @@ places AS (
 percentiles AS (
     SELECT
         stage,
-        {", ".join(
+        {
+        ", ".join(
             f'''SUM(seconds * (
             {{least}}(1.0, {{greatest}}(0.0, before + attempts - {share} * last_place))
             - {{least}}(1.0, {{greatest}}(0.0, before - {share} * last_place))
         )) AS {name}'''
             for name, share in (("p50", 0.5), ("p95", 0.95))
-        )}
+        )
+    }
     FROM places
     GROUP BY stage
 )
