@@ -77,7 +77,7 @@ def fisher_exact(recent_failures: int, recent_runs: int, failures: int, runs: in
 
 
 def _tail(marked_drawn: int, drawn: int, marked: int, total: int) -> float:
-    """Give the chance that so many or more are marked, from the likeliest on: each count is less likely than the last."""
+    """Give the chance that so many or more are marked, where each count is less likely than the one before."""
     last = min(drawn, marked)
     if marked_drawn > last:
         return 0.0

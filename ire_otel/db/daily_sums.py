@@ -5,7 +5,6 @@ in the same transaction. To sum up a day replaces its sums and removes the marks
 commits later leaves a mark, so the views read that day's runs instead. They are always right, however old the sums.
 """
 
-import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, date, datetime
@@ -15,9 +14,6 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ire_otel.db.daily_tables import DAILY, stale_days
-from ire_otel.db.engine import Database, engine
-
-logger = logging.getLogger("ire_otel")
 
 MARKS: Final = 1_000
 """Runs written since, after which a day is summed up though it is not over."""
@@ -54,17 +50,6 @@ def sum_up(connection: sa.Connection, days: Sequence[date]) -> bool:
     return alone
 
 
-def sum_up_due(target: Database) -> int:
-    """Sum up the days that are due, one a transaction; gives how many there were."""
-    with engine(target, patient=True).connect() as connection:
-        days = due(connection)
-        connection.rollback()
-        for number, day in enumerate(days):
-            if not sum_up(connection, [day]):
-                return number
-    return len(days)
-
-
 def _set_aside(connection: sa.Connection, days: Sequence[date]) -> list[dict[str, date]]:
     """Take the marks of all other days away, to be put back: the views are about whatever days are marked."""
     others = sa.delete(stale_days).where(stale_days.c.day.not_in(days)).returning(stale_days.c.day)
@@ -86,6 +71,9 @@ def _alone(connection: sa.Connection) -> Iterator[bool]:
     with connection.begin():
         # Of its own snapshot, so that exactly the marks are removed whose runs were seen.
         connection.exec_driver_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        # The planner knows neither how many runs a day has nor how few groups they make.
+        connection.exec_driver_sql("SET LOCAL jit = off")
+        connection.exec_driver_sql("SET LOCAL enable_sort = off")
         yield connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))) is True
 
 

@@ -103,7 +103,7 @@ DAILY: Final = {
     ),
     "effects": daily_effects,
 }
-"""By name; the view `trace_stale_<name>` works out the same columns, for the days in trace_stale_days, from the runs."""
+"""By name; the view `trace_stale_<name>` works out the same columns for the days in trace_stale_days, from the runs."""
 
 for _daily in DAILY.values():
     Index(f"idx_{_daily.name}_day", _daily.c.day)

@@ -57,7 +57,8 @@ def reindex(chosen: Settings, *, force: bool = False, on_files: Callable[[int], 
     """Bring the rows of every trace file, and all that people said, into the configured database.
 
     A row that is newer than its file by MARGIN is left as it is, unless `force`; so an interrupted reindex goes on
-    where it stopped. Doing it again changes nothing. Days are summed up, and words taken in for the search. SQLite is made and migrated; Postgres must be migrated.
+    where it stopped. Doing it again changes nothing. Days are summed up, and words taken in for the search.
+    SQLite is made and migrated; Postgres must be migrated.
     on_files: called with the number of files that were just dealt with.
 
     Raises StoreUnavailableError, and ConfigurationError where there is no brain folder.

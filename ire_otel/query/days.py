@@ -113,6 +113,6 @@ def whole(total: sa.ColumnElement[Any]) -> sa.ColumnElement[int]:
     return sa.cast(sa.func.sum(total), sa.BigInteger)
 
 
-def mean(total: sa.ColumnElement[Any], count: sa.ColumnElement[Any]) -> sa.ColumnElement[float]:
+def mean(total: sa.ColumnElement[Any], count: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
     """Divide a sum by a count; NULL where nothing was counted."""
     return sa.func.sum(total) / sa.cast(sa.func.nullif(sa.func.sum(count), 0), sa.Float)

@@ -18,7 +18,7 @@ def upgrade() -> None:
     """Make them."""
     _partial_index("idx_traces_cost", "traces", ["cost_usd"], "cost_usd IS NOT NULL")
     _partial_index("idx_traces_duration", "traces", ["duration_seconds"], "duration_seconds IS NOT NULL")
-    unfinished = ["intent", "status", sa.text("started_at DESC")]
+    unfinished: list[str | sa.TextClause] = ["intent", "status", sa.text("started_at DESC")]
     _partial_index("idx_traces_unfinished", "traces", unfinished, "status != 'complete'")
     if _on_postgresql():
         # There it costs a run 2 % more, on SQLite a third.

@@ -99,7 +99,12 @@ def _columns(name: str) -> list[Column[Any]]:
     return [Column(column, kind) for column, kind in DAILY[name].items()]
 
 
-OUTCOME = {"passed": Integer(), "failed": Integer(), "scored": Integer(), "quality": Float()}
+OUTCOME: dict[str, sa.types.TypeEngine[Any]] = {
+    "passed": Integer(),
+    "failed": Integer(),
+    "scored": Integer(),
+    "quality": Float(),
+}
 DAILY: dict[str, dict[str, sa.types.TypeEngine[Any]]] = {
     "runs": {
         "status": String(20),
@@ -246,7 +251,7 @@ ON_POSTGRESQL = {
     "true": "TRUE",
     "false": "FALSE",
 } | {
-    f"its_{name}": f"CROSS JOIN LATERAL (SELECT * FROM trace_{name} WHERE trace_id = run.trace_id OFFSET 0) AS own"
+    f"its_{name}": f"CROSS JOIN LATERAL (SELECT * FROM trace_{name} WHERE trace_id = run.trace_id OFFSET 0) AS own"  # noqa: S608 # of this file
     for name in ("principle_scores", "stages", "model_usage", "sources", "decisions")
 }
 ON_SQLITE = {
@@ -271,6 +276,13 @@ WATCHED = (
     " duration_seconds, synthesis_cost_usd, cost_usd, gap_principles"
 )
 """Columns of traces: an UPDATE that names one of them may change a sum. Writing a run again names them all."""
+
+
+DAY_BY_DAY = """(
+    SELECT {columns} FROM trace_daily_{name} WHERE day NOT IN (SELECT day FROM trace_stale_days)
+    UNION ALL
+    SELECT {columns} FROM trace_stale_{name}
+) AS daily_{name}"""
 
 
 def _rounded_seconds() -> str:
@@ -303,18 +315,7 @@ SHARED = {
     SUM(quality) / CAST(NULLIF(SUM(scored), 0) AS FLOAT) AS avg_quality,
     SUM(duration) / CAST(NULLIF(SUM(timed), 0) AS FLOAT) AS avg_duration,
     SUM(synthesis_cost) / CAST(NULLIF(SUM(synthesis_costed), 0) AS FLOAT) AS avg_cost""",
-    **{
-        f"daily_{name}": "("
-        + " UNION ALL ".join(
-            f"SELECT day, {', '.join(DAILY[name])} FROM {source}"  # noqa: S608 # of this file
-            for source in (
-                f"trace_daily_{name} WHERE day NOT IN (SELECT day FROM trace_stale_days)",
-                f"trace_stale_{name}",
-            )
-        )
-        + f") AS daily_{name}"
-        for name in DAILY
-    },
+    **{f"daily_{name}": DAY_BY_DAY.format(name=name, columns=", ".join(("day", *DAILY[name]))) for name in DAILY},
 }
 STALE = {
     "runs": """
