@@ -147,11 +147,11 @@ def test_a_day_that_goes_on_waits(sqlite_url: str) -> None:
         assert due(connection) == [now.date()]
 
 
-def test_writers_and_those_who_sum_up_at_once(postgres_url: str) -> None:
+def test_writers_and_those_who_sum_up_at_once(database_url: str) -> None:
     """Nobody waits for anybody, nothing is lost: in the end, and all the time, the sums are those of the runs."""
-    with ThreadPoolExecutor() as threads, engine(database(postgres_url)).connect() as connection:
-        writers = [threads.submit(_write_on, postgres_url, first) for first in (1, 101)]
-        others = [threads.submit(_sum_up_until, postgres_url, writers) for _ in range(2)]
+    with ThreadPoolExecutor() as threads, engine(database(database_url)).connect() as connection:
+        writers = [threads.submit(_write_on, database_url, first) for first in (1, 101)]
+        others = [threads.submit(_sum_up_until, database_url, writers) for _ in range(2)]
         while not all(writer.done() for writer in writers):
             # In one statement, so of one state.
             seen, there = connection.exec_driver_sql(BOTH_WAYS).one()
@@ -213,7 +213,7 @@ def _sum_up_until(url: str, writers: list[Future[None]]) -> None:
 
 def _tried(connection: sa.Connection, day: Any) -> None:
     try:
-        sum_up(connection, [day])
+        sum_up(connection, day)
     except sa.exc.DBAPIError as error:
         connection.rollback()
         if not is_about_others(error):
@@ -223,8 +223,8 @@ def _tried(connection: sa.Connection, day: Any) -> None:
 def _empty(connection: sa.Connection) -> None:
     connection.execute(sa.delete(traces))
     connection.commit()
-    if days := due(connection, everything=True):
-        sum_up(connection, days)
+    for day in due(connection, everything=True):
+        assert sum_up(connection, day)
 
 
 def _take(step: tuple[str, Any], store: RunStore, connection: sa.Connection) -> None:
@@ -234,9 +234,8 @@ def _take(step: tuple[str, Any], store: RunStore, connection: sa.Connection) -> 
         documents: list[TraceDocument] = about
         assert store.save([row(document, LOCATION) for document in documents]) == {}
     elif what == "sum up":
-        days = due(connection, everything=True)
-        if days:
-            sum_up(connection, days[:about])
+        for day in due(connection, everything=True)[:about]:
+            assert sum_up(connection, day)
     elif what == "settle":
         store.settle_unfinished(datetime.now(UTC) + timedelta(days=1), ())
     else:

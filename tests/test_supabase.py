@@ -15,9 +15,9 @@ import pytest
 from psycopg import errors, sql
 
 from ire_otel.db import migrate
+from ire_otel.db.daily_tables import STALE_VIEWS
 from ire_otel.db.engine import database
 from ire_otel.db.store import RunStore
-from ire_otel.db.daily_tables import STALE_VIEWS
 from ire_otel.db.tables import VIEWS as FOR_PEOPLE
 from ire_otel.db.tables import metadata
 from ire_otel.query import list_runs

@@ -23,7 +23,7 @@ def catch_up(target: Database) -> bool:
 def _sum_up(connection: sa.Connection) -> bool:
     days = due(connection)
     try:
-        return bool(days) and sum_up(connection, days[:1]) and len(days) > 1
+        return bool(days) and sum_up(connection, days[0]) and len(days) > 1
     except exc.DBAPIError as error:
         connection.rollback()
         if not is_about_others(error):

@@ -83,7 +83,7 @@ def _sum_up_arrears(connection: sa.Connection) -> None:
         arrears = due(connection)
         if len(arrears) > ARREARS:
             for day in arrears:
-                if monotonic() > deadline or not sum_up(connection, [day]):
+                if monotonic() > deadline or not sum_up(connection, day):
                     break
     except exc.DBAPIError as error:
         # Who may only read, or comes second, gets the same answer, later.

@@ -30,7 +30,10 @@ def upgrade() -> None:
     for statement in TRIGGERS_ON_POSTGRESQL if _on_postgresql() else TRIGGERS_ON_SQLITE:
         op.execute(statement.replace("{watched}", WATCHED))
     day = _words()["day_of_run"].format("traces")
-    op.execute(f"INSERT INTO trace_stale_days (day) SELECT DISTINCT {day} FROM traces")  # noqa: S608 # of this file
+    new = "random(), " if not _on_postgresql() else ""
+    columns = "id, day" if new else "day"
+    marked = f"SELECT DISTINCT {day} AS day FROM traces"  # noqa: S608 # of this file
+    op.execute(f"INSERT INTO trace_stale_days ({columns}) SELECT {new}day FROM ({marked}) AS days")  # noqa: S608 # as above
     access.close(op, "trace_stale_days", *(f"trace_daily_{name}" for name in DAILY))
     for name, query in STALE.items():
         _make_view(f"trace_stale_{name}", query)
@@ -202,25 +205,26 @@ CREATE TRIGGER mark_all_traces_stale AFTER TRUNCATE ON traces
 FOR EACH STATEMENT EXECUTE FUNCTION trace_mark_stale_day()
 """,
 )
+# SQLite gives the numbers of removed rows again, but whoever sums up knows marks by them.
 TRIGGERS_ON_SQLITE = (
     """
 CREATE TRIGGER mark_traces_stale_insert AFTER INSERT ON traces
 BEGIN
-    INSERT INTO trace_stale_days (day) VALUES (substr(NEW.started_at, 1, 10));
+    INSERT INTO trace_stale_days (id, day) VALUES (random(), substr(NEW.started_at, 1, 10));
 END
 """,
     """
 CREATE TRIGGER mark_traces_stale_delete AFTER DELETE ON traces
 BEGIN
-    INSERT INTO trace_stale_days (day) VALUES (substr(OLD.started_at, 1, 10));
+    INSERT INTO trace_stale_days (id, day) VALUES (random(), substr(OLD.started_at, 1, 10));
 END
 """,
     """
 CREATE TRIGGER mark_traces_stale_update AFTER UPDATE OF {watched} ON traces
 BEGIN
-    INSERT INTO trace_stale_days (day) VALUES (substr(NEW.started_at, 1, 10));
-    INSERT INTO trace_stale_days (day)
-    SELECT substr(OLD.started_at, 1, 10) WHERE OLD.started_at IS NOT NEW.started_at;
+    INSERT INTO trace_stale_days (id, day) VALUES (random(), substr(NEW.started_at, 1, 10));
+    INSERT INTO trace_stale_days (id, day)
+    SELECT random(), substr(OLD.started_at, 1, 10) WHERE OLD.started_at IS NOT NEW.started_at;
 END
 """,
 )
@@ -261,7 +265,8 @@ ON_SQLITE = {
     "day_of_run": "substr({}.started_at, 1, 10)",
     "week": "date(day, 'weekday 0', '-6 days')",
     "stale_runs": """(SELECT DISTINCT day FROM trace_stale_days) AS stale
-    CROSS JOIN traces AS run ON run.started_at >= stale.day AND run.started_at < date(stale.day, '+1 day')""",
+    CROSS JOIN traces AS run
+        ON run.started_at >= CAST(stale.day AS TEXT) AND run.started_at < date(stale.day, '+1 day')""",
     "judged": "trace_principle_scores AS judged",
     "gap": "CROSS JOIN json_each(run.gap_principles) AS gap",
     "greatest": "MAX",
