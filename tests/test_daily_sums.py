@@ -12,6 +12,7 @@ from alembic.script import ScriptDirectory
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET
+from sqlalchemy import exc
 
 from ire_otel.db import migrate
 from ire_otel.db.arrears import catch_up
@@ -50,7 +51,7 @@ DOCUMENTS = st.builds(
                 principle_scores=[PrincipleScore(id=name, score=score) for name, score in scores.items()],
                 gaps=[ScoreNote(id=name, score=None) for name in named],
                 passing=passing,
-                overall_score=seconds,
+                overall_score=UNSET if seconds is None else seconds,
             ),
         },
         started_at=(FIRST + timedelta(hours=hours)).isoformat(),
@@ -214,7 +215,7 @@ def _sum_up_until(url: str, writers: list[Future[None]]) -> None:
 def _tried(connection: sa.Connection, day: Any) -> None:
     try:
         sum_up(connection, day)
-    except sa.exc.DBAPIError as error:
+    except exc.DBAPIError as error:
         connection.rollback()
         if not is_about_others(error):
             raise

@@ -26,6 +26,10 @@ QUERIES: dict[str, Callable[[Brain], Any]] = {
     "idx_trace_principle_scores_gaps": lambda brain: runs.low_scoring_principle(brain, "META-1"),
     "idx_traces_quality_gate": runs.quality_gate_failures,
     "idx_traces_flagged": runs.flagged_for_review,
+    "idx_traces_cost": runs.costliest,
+    "idx_traces_duration": runs.slowest,
+    "idx_traces_unfinished": lambda brain: runs.runs_after(brain, None, intent="intent 30", status="incomplete"),
+    "idx_traces_started": lambda brain: runs.low_scoring_principle(brain, "META-1", 3),
     "idx_trace_flags_status": lambda brain: list_flags(brain, "open"),
 }
 # Runs a quarter of an hour apart. What is asked for is rare, because there a wrong index reads the whole table: one in
@@ -34,9 +38,10 @@ QUERIES: dict[str, Callable[[Brain], Any]] = {
 FILL = (
     """
     INSERT INTO traces (trace_id, started_at, status, intent, domain, report_type, project_name, quality_gate_passed,
-        flagged_for_review, overall_quality_score)
+        flagged_for_review, overall_quality_score, cost_usd, duration_seconds)
     SELECT 'trc_' || n, {time}, CASE n % 10 WHEN 0 THEN 'incomplete' ELSE 'complete' END, 'intent ' || (n % 100),
-        'domain ' || (n % 100), 'report ' || (n % 3), 'project ' || (n % 100), n % 50 <> 1, n % 200 = 1, n % 4
+        'domain ' || (n % 100), 'report ' || (n % 3), 'project ' || (n % 100), n % 50 <> 1, n % 200 = 1, n % 4,
+        n % 991, n % 983
     FROM {numbers}
     """,
     """

@@ -103,7 +103,7 @@ def _midnight(day: date) -> datetime:
     return datetime.combine(day, time(), UTC)
 
 
-def added(*parts: sa.Select[Any]) -> sa.Subquery:
+def added(*parts: sa.Select[*tuple[Any, ...]]) -> sa.Subquery:
     """Give what sums and runs say, one after the other."""
     return sa.union_all(*parts).subquery()
 

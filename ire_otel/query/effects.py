@@ -82,7 +82,7 @@ def _types(counted: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
     return types
 
 
-def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[Any]:
+def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[*tuple[Any, ...]]:
     """Give the sums of whole days."""
     sums = daily_effects.c
     source: sa.FromClause = daily_effects
@@ -101,7 +101,7 @@ def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[Any]:
     )
 
 
-def _judged(principle_id: str, window: Days) -> Iterator[sa.Select[Any]]:
+def _judged(principle_id: str, window: Days) -> Iterator[sa.Select[*tuple[Any, ...]]]:
     """Give the same of runs that no day's sums hold."""
     scores, taken = trace_principle_scores.c, trace_decisions.c
     rows = (

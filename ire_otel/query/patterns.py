@@ -78,7 +78,7 @@ _SUMMED: Final = (
 )
 
 
-def _runs(window: Days) -> sa.Select[Any]:
+def _runs(window: Days) -> sa.Select[*tuple[Any, ...]]:
     """Sum up runs that no day's sums hold, in the columns of _SUMMED."""
     count, total = sa.func.count, sa.func.sum
     return (
@@ -96,7 +96,7 @@ def _runs(window: Days) -> sa.Select[Any]:
     )
 
 
-def _judged(brain: Brain, window: Days) -> sa.Select[Any]:
+def _judged(brain: Brain, window: Days) -> sa.Select[*tuple[Any, ...]]:
     """Sum up the scores and gaps of runs that no day's sums hold; a gate may have named gaps without giving scores."""
     if brain.connection.dialect.name == "sqlite":
         gap = sa.func.json_each(traces.c.gap_principles).table_valued("value", name="gap")
