@@ -34,7 +34,7 @@ QUIET: Final = 1.0
 RECOVER: Final = 10.0
 """Seconds between two looks for what other processes left that died."""
 SETTLE_ROWS: Final = 600.0
-"""Seconds between two looks for rows of runs that nobody refreshes any more."""
+"""Seconds between two looks for rows of runs that nobody refreshes any more, and for what queries want prepared."""
 HEARTBEAT: Final = 60.0
 """Seconds after which the row of an open run is written again though nothing has changed."""
 
@@ -91,6 +91,7 @@ class RunJournals:
         self._rows: dict[str, tuple[int, float]] = {}
         self._recovering: Iterator[Recovered] | None = None
         self._settle_rows_at = 0.0
+        self._in_arrears = False
 
     def log(self, run_id: str, trace_id: str) -> RunLog:
         """Give the log of a new run."""
@@ -237,4 +238,7 @@ class RunJournals:
         if time.monotonic() >= self._settle_rows_at:
             self._settle_rows_at = time.monotonic() + SETTLE_ROWS
             exporter.settle_unfinished(recovery.live_runs())
-        return RECOVER
+            self._in_arrears = True
+        if self._in_arrears:
+            self._in_arrears = exporter.catch_up()
+        return 0.0 if self._in_arrears else RECOVER

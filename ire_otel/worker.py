@@ -64,6 +64,10 @@ class RecordExporter(Protocol):
         """Say of runs whose rows nobody has refreshed for long, and which are not `live`, that they were cut short."""
         ...
 
+    def catch_up(self) -> bool:
+        """Prepare a piece of what queries want prepared; gives whether there is more."""
+        ...
+
     def shutdown(self) -> None:
         """Let go of files and connections."""
         ...

@@ -19,6 +19,8 @@ ODD: Final = "a\0b 'quoted' \"%s\" :name ? {} \\ é 漢字 🤖"
 INTENTS: Final = ("validating", "exploring", "learning", "x" * 300, ODD, None)
 PROJECTS: Final = ("cobot", "garden", "../../Escape", ODD, None)
 PRINCIPLES: Final = ("META-1", "META-5", "META-12", ODD)
+MADE_LATER = ("trace_daily_", "trace_stale_", "trace_search_")
+"""Tables that say of the runs what is said already, and what of it is still to be said."""
 MADE_ANEW: Final = ("id", "created_at", "updated_at")
 """Columns of `traces` that a new row has of its own."""
 
@@ -71,7 +73,7 @@ def content(database_url: str) -> dict[str, list[dict[str, Any]]]:
     found = {}
     with engine(database(database_url)).connect() as connection:
         for table in tables.metadata.sorted_tables:
-            if table.name not in {"projects", "trace_flags"}:
+            if table.name not in {"projects", "trace_flags"} and not table.name.startswith(MADE_LATER):
                 columns = [column for column in table.c if table is not tables.traces or column.name not in MADE_ANEW]
                 rows = connection.execute(sa.select(*columns)).mappings()
                 found[table.name] = sorted((dict(row) for row in rows), key=repr)

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from ire_otel.db import migrate
 from ire_otel.db.engine import database, engine
+from ire_otel.db.search_index import BATCH
 from ire_otel.db.store import RunStore
 from ire_otel.model import StageTrace
 from ire_otel.query import TraceQuery
 from ire_otel.query.search import TERMS, terms
-from ire_otel.query.search_index import BATCH
 from ire_otel.row import row
 from tests.sample_document import decision, sample_document
 

@@ -15,13 +15,16 @@ import pytest
 from psycopg import errors, sql
 
 from ire_otel.db import migrate
+from ire_otel.db.daily_tables import STALE_VIEWS
 from ire_otel.db.engine import database
 from ire_otel.db.store import RunStore
-from ire_otel.db.tables import VIEWS, metadata
+from ire_otel.db.tables import VIEWS as FOR_PEOPLE
+from ire_otel.db.tables import metadata
 from ire_otel.query import list_runs
 from ire_otel.row import row
 from tests.sample_document import LOCATION, sample_document
 
+VIEWS = (*FOR_PEOPLE, *STALE_VIEWS)
 TABLES = (*metadata.tables, migrate.VERSION_TABLE, "trace_search")
 PROJECT = "0b4cdf52-6ac0-4f7c-8a86-0d5bb3b2a1a1"
 SUPABASE = shutil.which("supabase")

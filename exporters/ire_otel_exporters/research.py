@@ -142,6 +142,10 @@ class ResearchExporter(SpanExporter):
         """Say of runs whose rows nobody has refreshed for long, and which are not `live`, that they were cut short."""
         return self._rows.settle_unfinished(live)
 
+    def catch_up(self) -> bool:
+        """Sum up a day, and take in some words for the search; gives whether there is more."""
+        return self._rows.catch_up()
+
     def _write_file(self, run_id: str, records: Sequence[SpanRecord], source: str) -> tuple[ExportOutcome, Row | None]:
         """Write a run's file; gives what became of it, and its row where it can have one."""
         try:

@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Any, Final
 
 from ire_otel import brain_files
+from ire_otel.db.arrears import catch_up
 from ire_otel.db.store import RunStore
 from ire_otel.errors import RowRefusedError, StoreError, TraceFileError
 from ire_otel.outbox import Outbox, Refused, Waiting
@@ -101,6 +102,10 @@ class RowWriter:
         """Say of runs whose rows nobody has refreshed for long that they were cut short; gives how many there were."""
         before = datetime.now(UTC) - timedelta(seconds=self._settings.settle_after)
         return self._store.settle_unfinished(before, live)
+
+    def catch_up(self) -> bool:
+        """Prepare a piece of what queries want prepared; gives whether there is more."""
+        return catch_up(self._store.database)
 
     def close(self) -> None:
         """Let go of the database."""

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from math import exp, fsum, lgamma, sqrt
 from statistics import NormalDist
+from typing import Final
 
 import msgspec
 
@@ -67,8 +68,32 @@ def fisher_exact(recent_failures: int, recent_runs: int, failures: int, runs: in
     """
     _require_part(recent_failures, recent_runs, "recent_failures", "recent_runs")
     _require_part(recent_failures, failures, "recent_failures", "failures")
-    counts = range(recent_failures, min(recent_runs, failures) + 1)
-    return min(1.0, fsum(hypergeometric_probability(count, recent_runs, failures, runs) for count in counts))
+    likeliest = (recent_runs + 1) * (failures + 1) // (runs + 2)
+    if recent_failures > likeliest:
+        return min(1.0, _tail(recent_failures, recent_runs, failures, runs))
+    # What is left over of 1: fewer of them marked is as many more of the others.
+    others = runs - recent_runs
+    return 1.0 - min(1.0, _tail(failures - recent_failures + 1, others, failures, runs))
+
+
+def _tail(marked_drawn: int, drawn: int, marked: int, total: int) -> float:
+    """Give the chance that so many or more are marked, where each count is less likely than the one before."""
+    last = min(drawn, marked)
+    if marked_drawn > last:
+        return 0.0
+    chance = hypergeometric_probability(marked_drawn, drawn, marked, total)
+    chances = [chance]
+    # What follows is less than what rounding loses.
+    for count in range(marked_drawn, last):
+        chance *= (drawn - count) * (marked - count) / ((count + 1) * (total - drawn - marked + count + 1))
+        if chance <= chances[0] * _NEGLIGIBLE:
+            break
+        chances.append(chance)
+    return fsum(chances)
+
+
+_NEGLIGIBLE: Final = 1e-20
+"""Of the largest of the chances that are added."""
 
 
 def scan_p_value(recent_failures: int, recent_runs: int, failures: int, runs: int, *, looks: int) -> float:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy import exc
 
 from ire_otel.db import access
+from ire_otel.db.daily_tables import STALE_VIEWS
 from ire_otel.db.engine import BUSY_TIMEOUT, Database, engine
 from ire_otel.db.failures import is_missing_table, wrapped
 from ire_otel.db.tables import VIEWS, metadata
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from alembic.script import Script
 
-HEAD: Final = "0006"
+HEAD: Final = "0009"
 """The newest migration; a test compares it with the files."""
 VERSION_TABLE: Final = "ire_otel_alembic_version"
 """A name of our own, because the host may keep its own Alembic history in the same database."""
@@ -31,7 +32,11 @@ DIALECTS: Final = ("sqlite", "postgresql")
 
 _VERSION: Final = sa.select(sa.column("version_num", sa.String)).select_from(sa.table(VERSION_TABLE))
 _DROP_VERSIONS: Final = sa.DDL(f"DROP TABLE {VERSION_TABLE}")  # type: ignore[no-untyped-call] # SQLAlchemy annotates it not
-_OURS: Final = (VERSION_TABLE, "trace_search", *(name for name in metadata.tables if name != "projects"), *VIEWS)
+_OURS: Final = (
+    *(VERSION_TABLE, "trace_search"),
+    *(name for name in metadata.tables if name != "projects"),
+    *(*VIEWS, *STALE_VIEWS),
+)
 _LOCK: Final = 0x6972655F6F74656C
 """Key of the Postgres advisory lock that only one upgrade holds; spells ire_otel."""
 

@@ -3,10 +3,12 @@
 from typing import Final
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     Column,
     Float,
     ForeignKey,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -220,6 +222,14 @@ trace_calibrations = Table(
 No foreign key: what people said outlives a run whose row is missing.
 """
 
+trace_search_pending = Table(
+    "trace_search_pending",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
+    Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), nullable=False),
+)
+"""Runs that the search has yet to take in: a trigger adds a row for each run that is written."""
+
 VIEWS: Final = (
     "trace_quality_gaps",
     "trace_intent_summary",
@@ -250,6 +260,10 @@ Index("idx_traces_overall_score", traces.c.overall_quality_score)
 Index("idx_traces_principle_scores", traces.c.principle_scores, postgresql_using="gin").ddl_if(dialect="postgresql")
 
 # Partial ones cost a run nothing where it does not belong: every page that an index touches is written again.
+_costed: Final = traces.c.cost_usd.is_not(None)
+_timed: Final = traces.c.duration_seconds.is_not(None)
+unfinished: Final = traces.c.status != literal_column("'complete'")
+"""Condition that a query must state in these words to be served by idx_traces_unfinished."""
 flagged: Final = traces.c.flagged_for_review == true()
 """Condition that a query must state in these words to be served by idx_traces_flagged."""
 complete_gap: Final = and_(
@@ -260,6 +274,16 @@ complete_gap: Final = and_(
 _is_child: Final = traces.c.parent_trace_id.is_not(None)
 Index("idx_traces_flagged", _newest, postgresql_where=flagged, sqlite_where=flagged)
 Index("idx_traces_parent", traces.c.parent_trace_id, postgresql_where=_is_child, sqlite_where=_is_child)
+Index(
+    "idx_traces_unfinished",
+    *(traces.c.intent, traces.c.status, _newest),
+    postgresql_where=unfinished,
+    sqlite_where=unfinished,
+)
+# These cost a run 2 % more; on SQLite it would be half as much again.
+Index("idx_traces_cost", traces.c.cost_usd, postgresql_where=_costed).ddl_if(dialect="postgresql")
+Index("idx_traces_duration", traces.c.duration_seconds, postgresql_where=_timed).ddl_if(dialect="postgresql")
+Index("idx_trace_decisions_type", trace_decisions.c.decision_type).ddl_if(dialect="postgresql")
 Index(
     "idx_trace_principle_scores_gaps",
     trace_principle_scores.c.principle_id,

@@ -6,7 +6,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 
 from ire_otel import values
-from ire_otel.db.tables import traces
+from ire_otel.db.tables import traces, unfinished
 from ire_otel.query.execution import Brain
 from ire_otel.query.results import QueryError, Results, TraceResult, run_result
 
@@ -43,18 +43,22 @@ def equal(column: sa.ColumnElement[Any], value: Any) -> Condition:
 
 def chosen(**wanted: str | None) -> list[Condition]:
     """Compare columns of `traces`, by name, with what is not None."""
-    return [equal(traces.c[name], value) for name, value in wanted.items() if value is not None]
+    conditions = [equal(traces.c[name], value) for name, value in wanted.items() if value is not None]
+    if wanted.get("status") not in {None, "complete"}:
+        conditions.append(unfinished)
+    return conditions
 
 
 def window(
     since: datetime | None, until: datetime | None, started_at: sa.ColumnElement[datetime] = traces.c.started_at
 ) -> list[Condition]:
     """Keep what began at `since` or later, and before `until`; a time without a zone is local."""
+    begin, end = utc("since", since), utc("until", until)
     conditions = []
-    if since is not None:
-        conditions.append(started_at >= _utc("since", since))
-    if until is not None:
-        conditions.append(started_at < _utc("until", until))
+    if begin is not None:
+        conditions.append(started_at >= begin)
+    if end is not None:
+        conditions.append(started_at < end)
     return conditions
 
 
@@ -66,7 +70,10 @@ def checked_limit(limit: Any, name: str = "limit") -> int:
     return limit
 
 
-def _utc(name: str, moment: Any) -> datetime:
+def utc(name: str, moment: Any) -> datetime | None:
+    """Give a time in UTC; one without a zone is local. Raises QueryError."""
+    if moment is None:
+        return None
     if not isinstance(moment, datetime):
         raise QueryError(f"{name} cannot be {moment!r}: give a datetime")
     try:

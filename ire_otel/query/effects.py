@@ -1,14 +1,18 @@
 """Which decision goes with a principle's failures: every option that was taken, against the runs that took another."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any, Final
 
 import msgspec
 import sqlalchemy as sa
 
+from ire_otel import values
 from ire_otel.calibration.statistics import benjamini_hochberg, fisher_exact
-from ire_otel.db.tables import trace_decisions, trace_principle_scores
-from ire_otel.query.conditions import checked_limit, equal, window
+from ire_otel.db.daily_tables import daily_effects
+from ire_otel.db.tables import trace_decisions, trace_principle_scores, traces
+from ire_otel.query.conditions import checked_limit, equal
+from ire_otel.query.days import Days, added, days, whole
 from ire_otel.query.execution import Brain
 from ire_otel.query.results import Results
 from ire_otel.semconv import GAP_BELOW
@@ -45,10 +49,9 @@ def decision_effects(
     first. It is association: an option may merely go together with what does the harm.
     """
     least = checked_limit(min_runs, "min_runs")
-    judged = _judged(principle_id, since, until)
-    options = _counts(brain, judged, "decision_type", "what")
-    types = {row["decision_type"]: row for row in _counts(brain, judged, "decision_type")}
-    pairs = [(row, types[row["decision_type"]]) for row in options]
+    counted = _counted(brain, principle_id, days(brain, since, until))
+    types = _types(counted)
+    pairs = [(row, types[row["decision_type"]]) for row in counted if not row["again"]]
     pairs = [(row, every) for row, every in pairs if row["runs"] >= least <= every["runs"] - row["runs"]]
     p_values = [fisher_exact(row["failed"], row["runs"], every["failed"], every["runs"]) for row, every in pairs]
     compared = zip(pairs, p_values, benjamini_hochberg(p_values), strict=True)
@@ -56,39 +59,96 @@ def decision_effects(
     return Results(sorted(effects, key=lambda effect: (effect.p_value, effect.mean_score - effect.other_mean_score)))
 
 
-def _judged(principle_id: str, since: datetime | None, until: datetime | None) -> sa.Subquery:
-    """Give what was decided in the runs that the principle judged, once a run and option, with its score."""
-    scores, taken = trace_principle_scores.c, trace_decisions.c
-    return (
-        sa.select(taken.decision_type, taken.what, taken.trace_id, scores.score)
-        .distinct()
-        .select_from(trace_decisions.join(trace_principle_scores, taken.trace_id == scores.trace_id))
-        .where(
-            equal(scores.principle_id, principle_id),
-            scores.status == sa.literal_column("'complete'"),
-            scores.score.is_not(None),
-            *window(since, until, scores.started_at),
-        )
-        .subquery()
-    )
-
-
-def _counts(brain: Brain, judged: sa.Subquery, *keys: str) -> list[dict[str, Any]]:
-    """Count runs and failures by these columns, each run once."""
-    once = sa.select(*(judged.c[key] for key in (*keys, "trace_id", "score"))).distinct().subquery()
-    failed = sa.case((once.c.score < GAP_BELOW, _ONE), else_=_NONE)
-    groups = [once.c[key] for key in keys]
+def _counted(brain: Brain, principle_id: str, window: Days) -> list[dict[str, Any]]:
+    """Count runs and failures by option; `again` is what runs with several options of a type count too often in it."""
+    found = added(_summed(brain, principle_id, window), *_judged(principle_id, window)).c
+    groups = (found.decision_type, found.what, found.again)
     statement = sa.select(
         *groups,
-        sa.func.count().label("runs"),
-        sa.func.sum(failed).label("failed"),
-        sa.func.sum(once.c.score).label("total"),
+        whole(found.runs).label("runs"),
+        whole(found.failed).label("failed"),
+        sa.func.sum(found.total).label("total"),
     ).group_by(*groups)
     return [dict(row) for row in brain.connection.execute(statement).mappings()]
 
 
-_ONE: Final = sa.literal_column("1", sa.Integer)
-_NONE: Final = sa.literal_column("0", sa.Integer)
+def _types(counted: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Count runs and failures by type of decision, each run once."""
+    types: dict[str, dict[str, Any]] = {}
+    for row in counted:
+        every = types.setdefault(row["decision_type"], dict.fromkeys(_NUMBERS, 0))
+        for name in _NUMBERS:
+            every[name] += -row[name] if row["again"] else row[name]
+    return types
+
+
+def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[*tuple[Any, ...]]:
+    """Give the sums of whole days."""
+    sums = daily_effects.c
+    source: sa.FromClause = daily_effects
+    if brain.connection.dialect.name == "sqlite":
+        # A path could not hold every principle's id.
+        each = sa.func.json_each(sums.scores).table_valued("key", "value", name="scored")
+        source = daily_effects.join(each, equal(each.c.key, principle_id))
+        numbers = [sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(3)]
+    else:
+        of_principle = sums.scores[values.well_formed(principle_id)]
+        numbers = [of_principle[place].as_float() for place in range(3)]
+    return (
+        sa.select(sums.decision_type, sums.what, sums.again, *_named(*numbers))
+        .select_from(source)
+        .where(*window.summed(sums.day), numbers[0].is_not(None))
+    )
+
+
+def _judged(principle_id: str, window: Days) -> Iterator[sa.Select[*tuple[Any, ...]]]:
+    """Give the same of runs that no day's sums hold."""
+    scores, taken = trace_principle_scores.c, trace_decisions.c
+    rows = (
+        sa.select(taken.decision_type, taken.what, taken.trace_id, scores.score)
+        .select_from(
+            traces.join(trace_principle_scores, scores.trace_id == traces.c.trace_id).join(
+                trace_decisions, taken.trace_id == traces.c.trace_id
+            )
+        )
+        .where(
+            equal(scores.principle_id, principle_id),
+            scores.status == sa.literal_column("'complete'"),
+            scores.score.is_not(None),
+            window.other(),
+        )
+        .distinct()
+        .cte("judged")
+        .c
+    )
+    failed = sa.case((rows.score < GAP_BELOW, 1), else_=0)
+    yield sa.select(
+        rows.decision_type,
+        rows.what,
+        sa.literal_column("1 = 0", sa.Boolean).label("again"),
+        *_named(sa.func.count(), sa.func.sum(failed), sa.func.sum(rows.score)),
+    ).group_by(rows.decision_type, rows.what)
+    several = (
+        sa.select(rows.decision_type, rows.score, (sa.func.count() - 1).label("weight"))
+        .group_by(rows.decision_type, rows.trace_id, rows.score)
+        .having(sa.func.count() > 1)
+        .subquery()
+        .c
+    )
+    failed = sa.case((several.score < GAP_BELOW, several.weight), else_=0)
+    yield sa.select(
+        several.decision_type,
+        sa.cast(sa.null(), rows.what.type),
+        sa.literal_column("1 = 1", sa.Boolean),
+        *_named(sa.func.sum(several.weight), sa.func.sum(failed), sa.func.sum(several.weight * several.score)),
+    ).group_by(several.decision_type)
+
+
+def _named(*numbers: sa.ColumnElement[Any]) -> Iterator[sa.ColumnElement[Any]]:
+    return (number.label(name) for number, name in zip(numbers, _NUMBERS, strict=True))
+
+
+_NUMBERS: Final = ("runs", "failed", "total")
 
 
 def _effect(row: dict[str, Any], every: dict[str, Any], p_value: float, q_value: float) -> DecisionEffect:

@@ -93,10 +93,14 @@ def low_scoring_principle(
         scores.score < float(threshold),
         *window(since, until, scores.started_at),
     ]
+    # Gaps are rare and have an index; what lies below a higher threshold is soon found among the newest runs.
+    newest = traces.c.started_at
     if threshold <= semconv.GAP_BELOW:
         conditions.append(complete_gap)
-    low = sa.select(*RUN_COLUMNS).join(trace_principle_scores, scores.trace_id == traces.c.trace_id).where(*conditions)
-    return runs(brain, low.order_by(scores.started_at.desc(), traces.c.trace_id.desc()), limit)
+        newest = scores.started_at
+    of_run = scores.trace_id == traces.c.trace_id if newest is scores.started_at else _looked_up(brain, scores.trace_id)
+    low = sa.select(*RUN_COLUMNS).join(trace_principle_scores, of_run).where(*conditions)
+    return runs(brain, low.order_by(newest.desc(), traces.c.trace_id.desc()), limit)
 
 
 def quality_gate_failures(
@@ -140,11 +144,9 @@ def decisions(
     """Give decisions of a type, stage or component, of the newest runs first, as they were taken within a run."""
     wanted = {"decision_type": type, "stage": stage, "component": component}
     conditions = [equal(trace_decisions.c[name], value) for name, value in wanted.items() if value is not None]
-    # As an expression, the run's id cannot be looked up: SQLite would read all decisions, and sort them, to do so.
-    of_run = trace_decisions.c.trace_id == traces.c.trace_id.concat("")
     statement = (
         sa.select(*_DECISION_COLUMNS)
-        .join(traces, of_run)
+        .join(traces, _looked_up(brain, trace_decisions.c.trace_id))
         .where(*conditions, *window(since, until))
         .order_by(*NEWEST, trace_decisions.c.position)
         .limit(checked_limit(limit))
@@ -226,6 +228,13 @@ def _why_not(target: Database, wanted: str, found: Sequence[TraceResult]) -> str
     named = ", ".join(result.trace_id for result in found[:CANDIDATES])
     more = " and more" if len(found) > CANDIDATES else ""
     return f"{wanted!r} fits more than one run: {named}{more}; give more characters"
+
+
+def _looked_up(brain: Brain, trace_id: sa.Column[str]) -> sa.ColumnElement[bool]:
+    """Join what belongs to a run so that it is looked up for one run after the other, the newest first."""
+    run = traces.c.trace_id
+    # As an expression, the run's id cannot be looked up: else SQLite reads all that belongs to any run, and sorts it.
+    return trace_id == (run.concat("") if brain.connection.dialect.name == "sqlite" else run)
 
 
 def _largest(

@@ -1,24 +1,31 @@
 """Search in what runs asked, chose and reasoned, with the same meaning on Postgres (tsvector) and SQLite (FTS5).
 
-Whoever writes a run pays nothing for it: a search first takes in the words of the runs that are new or have changed.
+Whoever writes a run only marks it. Its words are taken in later: in the background by a process that traces runs, and
+by a search, of what is left.
 """
 
+import logging
 import re
 from datetime import datetime
+from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import TSQUERY
 
 from ire_otel import values
-from ire_otel.db.tables import traces
+from ire_otel.db.search_index import BLANKS, JOINERS, take_in, taken_in, words_on_sqlite
+from ire_otel.db.tables import trace_search_pending, traces
 from ire_otel.query.conditions import newest_runs, window
 from ire_otel.query.execution import Brain
 from ire_otel.query.results import QueryError, Results, TraceResult
-from ire_otel.query.search_index import BLANKS, JOINERS, catch_up, taken_in, words_on_sqlite
+
+logger = logging.getLogger("ire_otel")
 
 TERMS: Final = 32
 """Most words and phrases of a search that count; the rest is left out."""
+PATIENCE: Final = 5.0
+"""Seconds for which a search takes words in."""
 TERM_LENGTH: Final = 500
 """Characters of a word or phrase that count."""
 
@@ -39,16 +46,26 @@ def search(
     """Give the runs that hold every word of `text`, in the query or in what and why of any decision, newest first.
 
     `"several words"` must follow one another; `begin*` stands for all words that begin so. Case does not count, signs
-    separate words. Any text can be searched for; one without a word finds nothing. The first search after many runs
-    takes a while (some seconds for 1,000 large ones), because it takes their words in.
+    separate words. Any text can be searched for; one without a word finds nothing. Runs whose words nobody has taken in
+    yet are taken in first, the newest first, for at most PATIENCE seconds; if some are left, a warning says so.
     """
     wanted = terms(text)
     if not wanted:
         return Results()
-    catch_up(brain.connection)
+    _catch_up(brain.connection)
     on_sqlite = brain.connection.dialect.name == "sqlite"
     found = _matching_on_sqlite(wanted) if on_sqlite else _matching_on_postgresql(wanted)
     return newest_runs(brain, limit, traces.c.trace_id.in_(found), *window(since, until))
+
+
+def _catch_up(connection: sa.Connection) -> None:
+    """Take in what whoever writes runs has not taken in, in the background, since."""
+    deadline = monotonic() + PATIENCE
+    while take_in(connection):
+        if monotonic() > deadline:
+            left = connection.scalar(sa.select(sa.func.count()).select_from(trace_search_pending))
+            logger.warning("%d older runs are not searched yet: search again, or run `ire-otel db reindex`", left)
+            return
 
 
 def terms(text: Any) -> list[Term]:

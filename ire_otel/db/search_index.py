@@ -1,16 +1,17 @@
-"""The index that a search uses, caught up by the search itself: which runs it lacks, how it takes their words in."""
+"""The index that a search uses: which runs it lacks, and how their words are taken in after the runs were written."""
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import insert as insert_on_postgresql
 
 from ire_otel.db.tables import trace_decisions, traces
+from ire_otel.db.tables import trace_search_pending as pending
 
 SEARCHED: Final = 200_000
 """Characters of a run that are searched: a tsvector holds 1 MB, and 4 bytes a character are possible."""
-BATCH: Final = 200
+BATCH: Final = 50
 """Runs whose words are taken in at a time: on SQLite, writers wait no longer than for these."""
 JOINERS: Final = "-/.@_+&<>=#~"
 """Signs that join words for Postgres (host names, paths, signed numbers); a search sees blanks in their place."""
@@ -32,20 +33,35 @@ words_on_sqlite: Final = sa.table("trace_search_words", sa.column("rowid"), sa.c
 """The FTS5 table, whose column of its own name takes what is to match."""
 
 
-def catch_up(connection: sa.Connection) -> None:
-    """Take in the words of the runs that are new or have changed, in transactions of their own."""
-    take_in = _take_in_on_sqlite if connection.dialect.name == "sqlite" else _take_in_on_postgresql
-    changed = connection.scalars(sa.select(traces.c.trace_id).where(_CHANGED)).all()
+def take_in(connection: sa.Connection) -> bool:
+    """Take in the words of some runs that are new or have changed, the newest first, in a transaction of its own.
+
+    Gives whether there may be more.
+    """
     connection.rollback()
-    connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
-    for first in range(0, len(changed), BATCH):
-        take_in(connection, changed[first : first + BATCH])
-        connection.commit()
+    on_sqlite = connection.dialect.name == "sqlite"
+    if on_sqlite:
+        if not connection.scalar(sa.select(pending.c.id).limit(1)):
+            # Nobody has to wait for a look.
+            connection.rollback()
+            return False
+        connection.rollback()
+        connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    with connection.begin():
+        if not on_sqlite:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+        newest = sa.select(pending.c.id, pending.c.trace_id).order_by(pending.c.id.desc()).limit(BATCH)
+        waiting = connection.execute(newest).all()
+        if waiting:
+            trace_ids = {trace_id for _, trace_id in waiting}
+            (_take_in_on_sqlite if on_sqlite else _take_in_on_postgresql)(connection, trace_ids)
+            # Only those: a run that is written meanwhile is waiting again.
+            connection.execute(sa.delete(pending).where(pending.c.id.in_([id_ for id_, _ in waiting])))
     connection.execution_options(sqlite_begin="BEGIN")
+    return len(waiting) == BATCH
 
 
-def _take_in_on_postgresql(connection: sa.Connection, trace_ids: Sequence[str]) -> None:
-    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+def _take_in_on_postgresql(connection: sa.Connection, trace_ids: Collection[str]) -> None:
     words = sa.func.to_tsvector(sa.text("'simple'"), sa.func.translate(_TEXT, JOINERS, BLANKS))
     statement = insert_on_postgresql(taken_in).from_select(
         ["trace_id", "updated_at", "words"], _these(trace_ids, traces.c.trace_id, traces.c.updated_at, words)
@@ -54,7 +70,7 @@ def _take_in_on_postgresql(connection: sa.Connection, trace_ids: Sequence[str]) 
     connection.execute(statement.on_conflict_do_update(index_elements=["trace_id"], set_=replaced))
 
 
-def _take_in_on_sqlite(connection: sa.Connection, trace_ids: Sequence[str]) -> None:
+def _take_in_on_sqlite(connection: sa.Connection, trace_ids: Collection[str]) -> None:
     last = connection.scalar(sa.select(sa.func.coalesce(sa.func.max(taken_in.c.id), 0)))
     numbered = sa.insert(taken_in).prefix_with("OR REPLACE")
     these = _these(trace_ids, traces.c.trace_id, traces.c.updated_at)
@@ -64,14 +80,10 @@ def _take_in_on_sqlite(connection: sa.Connection, trace_ids: Sequence[str]) -> N
     connection.execute(sa.insert(fts).from_select(["rowid", "words"], new.where(taken_in.c.id > last)))
 
 
-def _these(trace_ids: Sequence[str], *columns: sa.ColumnElement[Any]) -> sa.Select[*tuple[Any, ...]]:
-    # What another search has taken in by now has not changed any more.
-    return sa.select(*columns).where(traces.c.trace_id.in_(trace_ids), _CHANGED)
+def _these(trace_ids: Collection[str], *columns: sa.ColumnElement[Any]) -> sa.Select[*tuple[Any, ...]]:
+    return sa.select(*columns).where(traces.c.trace_id.in_(trace_ids))
 
 
-_CHANGED: Final = ~sa.exists().where(
-    taken_in.c.trace_id == traces.c.trace_id, taken_in.c.updated_at == traces.c.updated_at
-)
 _decision: Final = sa.literal(BETWEEN).concat(sa.func.coalesce(trace_decisions.c.what, ""))
 _reason: Final = sa.literal(BETWEEN).concat(sa.func.coalesce(trace_decisions.c.why, ""))
 _decisions: Final = (

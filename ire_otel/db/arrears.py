@@ -1,0 +1,31 @@
+"""What writing runs leaves to be done later, a small piece at a time: sums of days, and the words of a search."""
+
+import sqlalchemy as sa
+from sqlalchemy import exc
+
+from ire_otel.db.daily_sums import due, is_about_others, sum_up
+from ire_otel.db.engine import Database, engine
+from ire_otel.db.failures import wrapped
+from ire_otel.db.migrate import ensure_current
+from ire_otel.db.search_index import take_in
+
+
+def catch_up(target: Database) -> bool:
+    """Do the next piece: sum up a day, and take in the words of some runs; gives whether there is more.
+
+    Raises StoreUnavailableError.
+    """
+    ensure_current(target)
+    with wrapped(target), engine(target, patient=True).connect() as connection:
+        return any((_sum_up(connection), take_in(connection)))
+
+
+def _sum_up(connection: sa.Connection) -> bool:
+    days = due(connection)
+    try:
+        return bool(days) and sum_up(connection, days[0]) and len(days) > 1
+    except exc.DBAPIError as error:
+        connection.rollback()
+        if not is_about_others(error):
+            raise
+        return False
