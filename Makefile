@@ -13,6 +13,9 @@ demo: $(READY) ## trace a small research engine on text that this machine has
 test: $(READY) ## run the test suite
 	IRE_OTEL_RAISE=1 $(BIN)/python -m pytest -n auto $(ARGS)
 
+slow: $(READY) ## run the tests that take longer: real peers, simulations, tutorials
+	IRE_OTEL_RAISE=1 $(BIN)/python -m pytest -n auto -m slow $(ARGS)
+
 faults: $(READY) ## kill, starve and corrupt it, and count what is lost
 	$(BIN)/python -m pytest tests/faults -m faults -n 2 $(ARGS)
 
@@ -53,4 +56,4 @@ $(READY): requirements.txt pyproject.toml
 	$(PIP) check
 	@touch $@
 
-.PHONY: help demo test faults check bench bench-full build requirements clean
+.PHONY: help demo test slow faults check bench bench-full build requirements clean

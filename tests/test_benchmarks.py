@@ -6,7 +6,7 @@ import pytest
 from benchmarks import contenders, measurements, tables
 from benchmarks.results import Figure, Figures, Goal, Measured, Report, Scale
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 
 @pytest.mark.parametrize("name", measurements.names())

@@ -128,6 +128,7 @@ def test_the_simulation_answers_as_the_policy() -> None:
     assert flagging == list(looks_that_flag(principles))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.2, 0.3])
 def test_few_unchanged_months_raise_a_rate_flag_though_nearly_all_raise_a_count_flag(rate: float) -> None:
     """Thirty days from the first run on, looked at after every run; at most 5 % is beyond doubt."""
@@ -155,6 +156,7 @@ def test_few_unchanged_months_of_an_established_pipeline_raise_a_rate_flag() -> 
     assert wilson_interval(flagged, months).high <= 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("baseline", "share"), [(1_200, 0.8), (300, 0.7), (100, 0.49)])
 def test_a_drop_is_found_within_forty_runs(baseline: int, share: float) -> None:
     """One of 21 principles goes from 10 % to 40 % failures, after 1,200 runs: found in 80 %; sooner, in fewer.

@@ -39,7 +39,7 @@ from tests.relayed_runs import record_runs, run_demo, same_as_here
 from tests.runs import documents, wait_until
 from tests.test_redaction_everywhere import found_in
 
-pytestmark = needs_peers
+pytestmark = [needs_peers, pytest.mark.slow]
 TRACE: Final = f"{1:032x}"
 TOKEN: Final = "of-these-tests-7f3a"  # noqa: S105 # of a receiver that lives as long as its test
 

@@ -87,6 +87,7 @@ def test_the_example_of_the_testing_page_passes(tmp_path: Path) -> None:
     assert not (tmp_path / "brain").exists()
 
 
+@pytest.mark.slow
 def test_every_command_of_the_calibration_tutorial_runs(tmp_path: Path) -> None:
     """In their order, in one folder; and META-12 fails only where citations are grouped, as the words say."""
     commands = [line for block in blocks("calibrate.md", "sh") for line in block.splitlines() if line]

@@ -40,7 +40,8 @@ class Runs(RuleBasedStateMachine):
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="ire-otel-states-"))
         self.database = self.folder / "database"
-        self.database.mkdir()
+        for folder in (self.folder / "brain", self.database):
+            _may_be_in_the_way(folder)
         self.settings: dict[str, Any] = {
             "brain_dir": self.folder / "brain",
             "state_dir": self.folder / "state",
@@ -195,22 +196,26 @@ def recovered(chosen: Settings) -> None:
     exporter.shutdown()
 
 
+def _may_be_in_the_way(folder: Path) -> None:
+    """Make a folder that can be a file for a while."""
+    folder.with_name(f"{folder.name}.folder").mkdir()
+    folder.with_name(f"{folder.name}.file").touch()
+    _out_of_the_way(folder)
+
+
 def _put_in_the_way(folder: Path) -> None:
-    """Let a folder be a file for a while; what is open in it stays open."""
-    aside = folder.with_name(f"{folder.name}.aside")
-    if not aside.exists():
-        if folder.exists():
-            folder.rename(aside)
-        else:
-            aside.mkdir()
-        folder.write_text("in the way")
+    """Let a folder be a file, from one moment to the next; what is open in it stays open."""
+    _point(folder, f"{folder.name}.file")
 
 
 def _out_of_the_way(folder: Path) -> None:
-    aside = folder.with_name(f"{folder.name}.aside")
-    if aside.exists():
-        folder.unlink()
-        aside.rename(folder)
+    _point(folder, f"{folder.name}.folder")
+
+
+def _point(link: Path, name: str) -> None:
+    fresh = link.with_name(f"{link.name}.next")
+    fresh.symlink_to(name)
+    fresh.replace(link)
 
 
 def test_no_decision_is_lost_invented_or_there_twice() -> None:
