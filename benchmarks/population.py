@@ -12,6 +12,8 @@ from sqlalchemy.event import listen
 import ire_otel
 from benchmarks import reference
 from ire_otel import brain_files
+from ire_otel.db.arrears import catch_up
+from ire_otel.db.daily_tables import stale_days
 from ire_otel.db.engine import Database, database, engine
 from ire_otel.db.migrate import ensure_current
 from ire_otel.db.store import RunStore
@@ -19,6 +21,7 @@ from ire_otel.db.tables import (
     trace_decisions,
     trace_model_usage,
     trace_principle_scores,
+    trace_search_pending,
     trace_sources,
     trace_stages,
     traces,
@@ -107,10 +110,11 @@ class Population:
         self.runs = 0
         self._seeds = self._sow(seeds)
 
-    def grow(self, runs: int, decisions: int) -> None:
-        """Add runs until there are `runs`; only the first `decisions` of all have rows in trace_decisions.
+    def grow(self, runs: int, decisions: int, searched: int) -> None:
+        """Add runs until there are `runs`.
 
-        Statistics are up to date afterwards, as they are in a database that is left alone.
+        Only the first `decisions` of all have rows in trace_decisions, and only `searched` are taken in for searches.
+        Sums of days and statistics are up to date afterwards, as they are in a database that is left alone.
         """
         with self._engine.begin() as connection:
             self._unchecked(connection)
@@ -118,7 +122,17 @@ class Population:
                 last = min(runs, decisions) if table is trace_decisions else runs
                 if last > self.runs:
                     connection.execute(sa.text(self._multiply(table)), {"first": self.runs, "last": last - 1})
+            if not self._on_sqlite:
+                self._mark(connection)
+            if runs > searched:
+                connection.execute(sa.delete(trace_search_pending))
         self.runs = runs
+        self._analyse()
+        while catch_up(self.target):
+            pass
+        self._analyse()
+
+    def _analyse(self) -> None:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
             connection.exec_driver_sql("ANALYZE" if self._on_sqlite else "VACUUM ANALYZE")
 
@@ -140,6 +154,14 @@ class Population:
         """Skip foreign keys and triggers, which take longer than the rows."""
         if not self._on_sqlite:
             connection.exec_driver_sql("SET LOCAL session_replication_role = replica")
+
+    def _mark(self, connection: sa.Connection) -> None:
+        """Do what the triggers would have done."""
+        new = sa.text(f"started_at >= to_timestamp({int(FIRST.timestamp()) + self.runs * APART})")
+        day = sa.cast(sa.func.timezone("UTC", traces.c.started_at), sa.Date)
+        connection.execute(sa.insert(stale_days).from_select(["day"], sa.select(day).distinct().where(new)))
+        waiting = sa.select(traces.c.trace_id).where(new).order_by(traces.c.started_at)
+        connection.execute(sa.insert(trace_search_pending).from_select(["trace_id"], waiting))
 
     def _multiply(self, table: sa.Table) -> str:
         started = _STARTED_ON_SQLITE if self._on_sqlite else _STARTED_ON_POSTGRESQL

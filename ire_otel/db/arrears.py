@@ -17,10 +17,11 @@ def catch_up(target: Database) -> bool:
     """
     ensure_current(target)
     with wrapped(target), engine(target, patient=True).connect() as connection:
-        return any((_sum_up(connection), take_in(connection)))
+        return any((sum_up_next(connection), take_in(connection)))
 
 
-def _sum_up(connection: sa.Connection) -> bool:
+def sum_up_next(connection: sa.Connection) -> bool:
+    """Sum up a day; gives whether there is another."""
     days = due(connection)
     try:
         return bool(days) and sum_up(connection, days[0]) and len(days) > 1

@@ -11,7 +11,7 @@ import msgspec
 import sqlalchemy as sa
 
 from ire_otel import brain_files, reviews
-from ire_otel.db.arrears import catch_up
+from ire_otel.db.arrears import sum_up_next
 from ire_otel.db.engine import database, engine
 from ire_otel.db.failures import is_about_content, wrapped
 from ire_otel.db.migrate import ensure_current
@@ -57,7 +57,8 @@ def reindex(chosen: Settings, *, force: bool = False, on_files: Callable[[int], 
     """Bring the rows of every trace file, and all that people said, into the configured database.
 
     A row that is newer than its file by MARGIN is left as it is, unless `force`; so an interrupted reindex goes on
-    where it stopped. Doing it again changes nothing. Days are summed up, and words taken in for the search.
+    where it stopped. Doing it again changes nothing. Days are summed up; words for the search are
+    taken in later, by whoever writes runs or searches.
     SQLite is made and migrated; Postgres must be migrated.
     on_files: called with the number of files that were just dealt with.
 
@@ -76,8 +77,9 @@ def reindex(chosen: Settings, *, force: bool = False, on_files: Callable[[int], 
             connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
             for path in brain_files.review_files(chosen):
                 work.bring_back(connection, path)
-        while catch_up(target):
-            pass
+        with wrapped(target), engine(target, patient=True).connect() as connection:
+            while sum_up_next(connection):
+                pass
         return work.result()
 
 
