@@ -228,7 +228,11 @@ def _stages(trace_id: str, attempts: list[tuple[str, Attempt]], mend: Mending) -
 
 
 def _decisions(document: TraceDocument, mend: Mending) -> Iterator[DecisionRow]:
-    per_stage = [[(stage, decision) for decision in trace.decisions] for stage, trace in document.stages.items()]
+    per_stage = [
+        [(name, decision) for decision in trace.decisions]
+        for stage, trace in document.stages.items()
+        for name in [mend.name("stage", stage) or ""]
+    ]
     kept: Iterable[tuple[str, Decision]] = chain.from_iterable(per_stage)
     if sum(map(len, per_stage)) > DECISIONS:
         # In turns, so that one talkative stage does not crowd out the others.
@@ -238,7 +242,7 @@ def _decisions(document: TraceDocument, mend: Mending) -> Iterator[DecisionRow]:
         yield DecisionRow(
             trace_id=document.trace_id,
             position=position,
-            stage=mend.name("stage", stage) or "",
+            stage=stage,
             attempt=decision.attempt,
             component=mend.name("component", decision.component),
             decision_type=mend.name("decision", decision.decision) or "",

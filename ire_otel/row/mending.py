@@ -35,10 +35,14 @@ class Mending:
 
     def excerpt(self, column: str, value: str | None) -> str | None:
         """Cut without a note: that a row holds excerpts only is no news."""
-        return None if value is None else self.text(column, value[:TEXT_LENGTH])
+        if value is None or (len(value) <= TEXT_LENGTH and "\0" not in value):
+            return value
+        return self.text(column, value[:TEXT_LENGTH])
 
     def name(self, column: str, value: str | None) -> str | None:
         """Fit a name into a child table."""
+        if value is None or (len(value) <= NAME_LENGTH and "\0" not in value):
+            return value  # nearly all do
         return self.text(column, value, NAME_LENGTH)
 
     def path(self, column: str, value: str | None, width: int) -> str | None:
@@ -60,6 +64,8 @@ class Mending:
 
     def number(self, column: str, value: object) -> float | None:
         """Keep what a double holds."""
+        if type(value) is float and math.isfinite(value):
+            return value
         if value is None or isinstance(value, bool) or not isinstance(value, (int, float)):
             return None
         try:
@@ -106,6 +112,8 @@ def opened(value: Any) -> Any:
 
 def mapping(value: Any) -> dict[str, Any]:
     """Give `value` where it is an object, else an empty one."""
+    if type(value) is dict:
+        return value
     value = opened(value)
     return value if isinstance(value, dict) else {}
 
