@@ -240,5 +240,6 @@ class RunJournals:
             exporter.settle_unfinished(recovery.live_runs())
             self._in_arrears = True
         if self._in_arrears:
+            self._in_arrears = False  # where it fails it waits, too
             self._in_arrears = exporter.catch_up()
         return 0.0 if self._in_arrears else RECOVER
