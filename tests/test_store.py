@@ -1,7 +1,9 @@
 """RunStore: what it writes, on both databases, and what it says when it cannot."""
 
+import os
 import sqlite3
 import threading
+from collections.abc import Callable
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -216,6 +218,34 @@ def test_many_stores_may_begin_at_once(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert _one(url, sa.select(sa.func.count()).select_from(tables.traces)) == (30,)
+
+
+def test_children_that_are_forked_while_sums_are_made_can_write(tmp_path: Path) -> None:
+    """SQLite keeps the locks of a process in its memory, and a connection must not be carried over a fork."""
+    url = f"sqlite:///{tmp_path / 'traces.db'}"
+    with closing(RunStore(url)) as store:
+        store.save([row(sample_document(number), LOCATION) for number in range(1, 400)])
+        working = threading.Thread(target=lambda: all(iter(store.catch_up, False)))
+        working.start()
+        children: list[int] = []
+        while working.is_alive() or not children:
+            number = 500 + len(children)
+            children.append(_forked(lambda: store.save([row(sample_document(number), LOCATION)])))  # noqa: B023 # at once
+        working.join()
+        assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(children)
+    assert _one(url, sa.select(sa.func.count()).select_from(tables.traces)) == (399 + len(children),)
+
+
+def _forked(work: Callable[[], object]) -> int:
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return child
 
 
 @pytest.mark.parametrize(

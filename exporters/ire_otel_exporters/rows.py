@@ -10,7 +10,6 @@ from itertools import islice
 from typing import Any, Final
 
 from ire_otel import brain_files
-from ire_otel.db.arrears import catch_up
 from ire_otel.db.store import RunStore
 from ire_otel.errors import RowRefusedError, StoreError, TraceFileError
 from ire_otel.outbox import Outbox, Refused, Waiting
@@ -105,7 +104,7 @@ class RowWriter:
 
     def catch_up(self) -> bool:
         """Prepare a piece of what queries want prepared; gives whether there is more."""
-        return catch_up(self._store.database)
+        return self._store.catch_up()
 
     def close(self) -> None:
         """Let go of the database."""

@@ -47,9 +47,17 @@ def take_in(connection: sa.Connection) -> bool:
             return False
         connection.rollback()
         connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
+    try:
+        return _take_in_newest(connection)
+    finally:
+        connection.execution_options(sqlite_begin="BEGIN")
+
+
+def _take_in_newest(connection: sa.Connection) -> bool:
+    on_sqlite = connection.dialect.name == "sqlite"
     with connection.begin():
-        if not on_sqlite:
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+        if not on_sqlite and connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))) is not True:
+            return False  # somebody else is at it
         newest = sa.select(pending.c.id, pending.c.trace_id).order_by(pending.c.id.desc()).limit(BATCH)
         waiting = connection.execute(newest).all()
         if waiting:
@@ -57,7 +65,6 @@ def take_in(connection: sa.Connection) -> bool:
             (_take_in_on_sqlite if on_sqlite else _take_in_on_postgresql)(connection, trace_ids)
             # Only those: a run that is written meanwhile is waiting again.
             connection.execute(sa.delete(pending).where(pending.c.id.in_([id_ for id_, _ in waiting])))
-    connection.execution_options(sqlite_begin="BEGIN")
     return len(waiting) == BATCH
 
 

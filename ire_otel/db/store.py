@@ -16,6 +16,7 @@ from sqlalchemy.dialects.postgresql.psycopg import dialect as psycopg_dialect
 from sqlalchemy.sql.dml import Insert
 
 from ire_otel.db import tables
+from ire_otel.db.arrears import catch_up
 from ire_otel.db.engine import Database, database, engine
 from ire_otel.db.failures import is_about_content, refusal, unavailable, wrapped
 from ire_otel.db.migrate import ensure_current
@@ -35,8 +36,8 @@ _CHILDREN: Final[tuple[tuple[sa.Table, type[msgspec.Struct], str], ...]] = (
 _CUT_SHORT: Final = "its process has not been heard of, and left no journal on this machine"
 
 
-_FORK_WAIT: Final = 1.0
-"""Seconds that a fork waits at most for a transaction on SQLite."""
+_FORK_WAIT: Final = 10.0
+"""Seconds that a fork waits at most for a transaction on SQLite, or until a day is summed up."""
 
 
 class RunStore:
@@ -84,6 +85,14 @@ class RunStore:
             ensure_current(self.database)
             with engine(self.database).begin() as connection:
                 return connection.execute(statement).rowcount
+
+    def catch_up(self) -> bool:
+        """Do a piece of what writing runs leaves to be done; gives whether there is more.
+
+        Raises StoreUnavailableError.
+        """
+        with self._lock:
+            return catch_up(self.database)
 
     def close(self) -> None:
         """Close the connection; the next `save` opens another."""

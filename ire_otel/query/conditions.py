@@ -33,12 +33,17 @@ def runs(brain: Brain, statement: sa.Select[Any], limit: int) -> Results[TraceRe
 
 
 def equal(column: sa.ColumnElement[Any], value: Any) -> Condition:
-    """Compare a column with a text, as rows hold it: cut to the column's width, without NUL and lone surrogates."""
+    """Compare a column with a text, as rows hold it."""
+    same: Condition = column == held(column, value)
+    return same
+
+
+def held(column: sa.ColumnElement[Any], value: Any) -> str:
+    """Give a text as rows hold it: cut to the column's width, without NUL and lone surrogates. Raises QueryError."""
     if not isinstance(value, str):
         raise QueryError(f"{column.key} cannot be {value!r}: give a text")
     width = getattr(column.type, "length", None)
-    mended: Condition = column == values.well_formed(value).replace("\0", "\ufffd")[:width]
-    return mended
+    return values.well_formed(value).replace("\0", "\ufffd")[:width]
 
 
 def chosen(**wanted: str | None) -> list[Condition]:

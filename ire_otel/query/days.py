@@ -60,7 +60,7 @@ def days(brain: Brain, since: datetime | None, until: datetime | None) -> Days:
     """
     _sum_up_arrears(brain.connection)
     begin, end = utc("since", since), utc("until", until)
-    first = None if begin is None else (begin + _DAY - timedelta(microseconds=1)).date()
+    first = None if begin is None else _first_whole(begin)
     last = None if end is None else end.date()
     if first is not None and last is not None and first > last:
         # Both are within one day.
@@ -85,10 +85,15 @@ def _sum_up_arrears(connection: sa.Connection) -> None:
             for day in arrears:
                 if monotonic() > deadline or not sum_up(connection, day):
                     break
-    except exc.DBAPIError as error:
+    except (exc.DBAPIError, TimeoutError) as error:
         # Who may only read, or comes second, gets the same answer, later.
         connection.rollback()
-        logger.debug("days are not summed up: %s", error.orig)
+        logger.debug("days are not summed up: %s", error)
+
+
+def _first_whole(begin: datetime) -> date:
+    """Give the first day that begins at `begin` or later; the last one that there is has no next."""
+    return begin.date() if begin == _midnight(begin.date()) or begin.date() == date.max else begin.date() + _DAY
 
 
 def _joined(found: list[date]) -> Iterator[tuple[date, date]]:

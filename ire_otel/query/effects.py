@@ -7,11 +7,10 @@ from typing import Any, Final
 import msgspec
 import sqlalchemy as sa
 
-from ire_otel import values
 from ire_otel.calibration.statistics import benjamini_hochberg, fisher_exact
 from ire_otel.db.daily_tables import daily_effects
 from ire_otel.db.tables import trace_decisions, trace_principle_scores, traces
-from ire_otel.query.conditions import checked_limit, equal
+from ire_otel.query.conditions import checked_limit, equal, held
 from ire_otel.query.days import Days, added, days, whole
 from ire_otel.query.execution import Brain
 from ire_otel.query.results import Results
@@ -84,15 +83,15 @@ def _types(counted: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
 
 def _summed(brain: Brain, principle_id: str, window: Days) -> sa.Select[*tuple[Any, ...]]:
     """Give the sums of whole days."""
-    sums = daily_effects.c
+    sums, wanted = daily_effects.c, held(trace_principle_scores.c.principle_id, principle_id)
     source: sa.FromClause = daily_effects
     if brain.connection.dialect.name == "sqlite":
         # A path could not hold every principle's id.
         each = sa.func.json_each(sums.scores).table_valued("key", "value", name="scored")
-        source = daily_effects.join(each, equal(each.c.key, principle_id))
+        source = daily_effects.join(each, each.c.key == wanted)
         numbers = [sa.func.json_extract(each.c.value, f"$[{place}]") for place in range(3)]
     else:
-        of_principle = sums.scores[values.well_formed(principle_id)]
+        of_principle = sums.scores[wanted]
         numbers = [of_principle[place].as_float() for place in range(3)]
     return (
         sa.select(sums.decision_type, sums.what, sums.again, *_named(*numbers))

@@ -63,8 +63,9 @@ def _catch_up(connection: sa.Connection) -> None:
     deadline = monotonic() + PATIENCE
     while take_in(connection):
         if monotonic() > deadline:
-            left = connection.scalar(sa.select(sa.func.count()).select_from(trace_search_pending))
-            logger.warning("%d older runs are not searched yet: search again, or run `ire-otel db reindex`", left)
+            left = connection.scalar(sa.select(sa.func.count(trace_search_pending.c.trace_id.distinct())))
+            if left:
+                logger.warning("%d older runs are not searched yet: their words are taken in, search again", left)
             return
 
 

@@ -5,7 +5,7 @@ Revises: 0008
 """
 
 from alembic import op
-from sqlalchemy import BigInteger, Column, ForeignKey, Identity, Integer, String
+from sqlalchemy import BigInteger, Column, Identity, Integer, String
 
 from ire_otel.db import access
 
@@ -21,7 +21,7 @@ def upgrade() -> None:
     op.create_table(
         "trace_search_pending",
         Column("id", BigInteger().with_variant(Integer, "sqlite"), Identity(), primary_key=True),
-        Column("trace_id", String(100), ForeignKey("traces.trace_id", ondelete="CASCADE"), nullable=False),
+        Column("trace_id", String(100), nullable=False),
     )
     op.execute(FILL)
     for statement in ON_POSTGRESQL if _on_postgresql() else ON_SQLITE:
