@@ -33,10 +33,11 @@ words_on_sqlite: Final = sa.table("trace_search_words", sa.column("rowid"), sa.c
 """The FTS5 table, whose column of its own name takes what is to match."""
 
 
-def take_in(connection: sa.Connection) -> bool:
+def take_in(connection: sa.Connection, *, wait: bool = False) -> bool:
     """Take in the words of some runs that are new or have changed, the newest first, in a transaction of its own.
 
-    Gives whether there may be more.
+    wait: on Postgres, where somebody else is at it, until they are done, for a few seconds. Gives whether there may be
+    more.
     """
     connection.rollback()
     on_sqlite = connection.dialect.name == "sqlite"
@@ -48,16 +49,16 @@ def take_in(connection: sa.Connection) -> bool:
         connection.rollback()
         connection.execution_options(sqlite_begin="BEGIN IMMEDIATE")
     try:
-        return _take_in_newest(connection)
+        return _take_in_newest(connection, wait=wait)
     finally:
         connection.execution_options(sqlite_begin="BEGIN")
 
 
-def _take_in_newest(connection: sa.Connection) -> bool:
+def _take_in_newest(connection: sa.Connection, *, wait: bool) -> bool:
     on_sqlite = connection.dialect.name == "sqlite"
     with connection.begin():
-        if not on_sqlite and connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))) is not True:
-            return False  # somebody else is at it
+        if not on_sqlite and not _is_ours(connection, wait=wait):
+            return False
         newest = sa.select(pending.c.id, pending.c.trace_id).order_by(pending.c.id.desc()).limit(BATCH)
         waiting = connection.execute(newest).all()
         if waiting:
@@ -66,6 +67,15 @@ def _take_in_newest(connection: sa.Connection) -> bool:
             # Only those: a run that is written meanwhile is waiting again.
             connection.execute(sa.delete(pending).where(pending.c.id.in_([id_ for id_, _ in waiting])))
     return len(waiting) == BATCH
+
+
+def _is_ours(connection: sa.Connection, *, wait: bool) -> bool:
+    """Take the lock until the transaction ends; False where somebody else has it."""
+    if not wait:
+        return connection.scalar(sa.select(sa.func.pg_try_advisory_xact_lock(LOCK))) is True
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '5s'")
+    connection.execute(sa.select(sa.func.pg_advisory_xact_lock(LOCK)))
+    return True
 
 
 def _take_in_on_postgresql(connection: sa.Connection, trace_ids: Collection[str]) -> None:

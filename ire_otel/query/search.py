@@ -11,6 +11,7 @@ from time import monotonic
 from typing import Any, Final, NamedTuple
 
 import sqlalchemy as sa
+from sqlalchemy import exc
 from sqlalchemy.dialects.postgresql import TSQUERY
 
 from ire_otel import values
@@ -61,12 +62,22 @@ def search(
 def _catch_up(connection: sa.Connection) -> None:
     """Take in what whoever writes runs has not taken in, in the background, since."""
     deadline = monotonic() + PATIENCE
-    while take_in(connection):
-        if monotonic() > deadline:
-            left = connection.scalar(sa.select(sa.func.count(trace_search_pending.c.trace_id.distinct())))
-            if left:
-                logger.warning("%d older runs are not searched yet: their words are taken in, search again", left)
+    try:
+        while take_in(connection, wait=True):
+            if monotonic() > deadline:
+                break
+        else:
             return
+    except exc.DBAPIError as error:
+        connection.rollback()
+        if getattr(error.orig, "sqlstate", None) != _LOCK_TIMEOUT:
+            raise
+    left = connection.scalar(sa.select(sa.func.count(trace_search_pending.c.trace_id.distinct())))
+    if left:
+        logger.warning("%d older runs are not searched yet: their words are taken in, search again", left)
+
+
+_LOCK_TIMEOUT: Final = "55P03"
 
 
 def terms(text: Any) -> list[Term]:

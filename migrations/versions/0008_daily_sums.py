@@ -364,7 +364,7 @@ FROM (
         CAST(NULL AS FLOAT)
     FROM {stale_runs} {gap}
     WHERE run.status = 'complete'
-    GROUP BY stale.day, substr(gap.value, 1, 200), run.intent, run.report_type, run.trace_id
+    GROUP BY stale.day, gap.value, run.intent, run.report_type, run.trace_id
 ) AS judgements
 GROUP BY day, principle_id, intent, report_type
 """,
