@@ -24,6 +24,7 @@ from ire_otel.row import Row, row
 from tests.runs import document
 from tests.sample_document import LOCATION, decision, sample_document
 
+FORKS = 20
 PROJECT = "0b4cdf52-6ac0-4f7c-8a86-0d5bb3b2a1a1"
 CHILDREN = {
     "principle_scores": tables.trace_principle_scores,
@@ -228,7 +229,7 @@ def test_children_that_are_forked_while_sums_are_made_can_write(tmp_path: Path) 
         working = threading.Thread(target=lambda: all(iter(store.catch_up, False)))
         working.start()
         children: list[int] = []
-        while working.is_alive() or not children:
+        while not children or (working.is_alive() and len(children) < FORKS):
             number = 500 + len(children)
             children.append(_forked(lambda: store.save([row(sample_document(number), LOCATION)])))  # noqa: B023 # at once
         working.join()
