@@ -1,4 +1,4 @@
-"""What the views sum up, by day: read from sums where a day has not changed since, else from the runs of the day.
+"""Sums by day of what the views sum up: their tables, which days have changed since, and what the sums are made of.
 
 Revision ID: 0008
 Revises: 0007
@@ -8,7 +8,7 @@ from datetime import date
 from typing import Any
 
 import sqlalchemy as sa
-from alembic import context, op
+from alembic import op
 from sqlalchemy import BigInteger, Boolean, Column, Date, Float, Identity, Integer, String
 
 from ire_otel.db import access
@@ -22,7 +22,7 @@ created = "20261125140100"
 
 
 def upgrade() -> None:
-    """Make the tables, empty, and mark every day that has runs, so that the views read those."""
+    """Make the tables, empty, and mark every day that has runs, so that those are read instead."""
     for name in DAILY:
         op.create_table(f"trace_daily_{name}", _key(), _day(), *_columns(name))
         op.create_index(f"idx_trace_daily_{name}_day", f"trace_daily_{name}", ["day"])
@@ -37,20 +37,12 @@ def upgrade() -> None:
     access.close(op, "trace_stale_days", *(f"trace_daily_{name}" for name in DAILY))
     for name, query in STALE.items():
         _make_view(f"trace_stale_{name}", query)
-    for name, query in VIEWS.items():
-        _replace_view(name, query)
     if _on_postgresql():
-        op.execute(access.block(*VIEWS, *(f"trace_stale_{name}" for name in STALE)))
+        op.execute(access.block(*(f"trace_stale_{name}" for name in STALE)))
 
 
 def downgrade() -> None:
-    """Let the views read the runs again, and remove the sums."""
-    before = context.script.get_revision("0003")
-    assert before is not None  # noqa: S101 # it is in this folder
-    words = {"outcome": before.module.OUTCOME.strip()}
-    words |= before.module.ON_POSTGRESQL if _on_postgresql() else before.module.ON_SQLITE
-    for name in VIEWS:
-        _replace_view(name, before.module.VIEWS[name].format(**words))
+    """Remove the sums."""
     for name in STALE:
         op.execute(f"DROP VIEW trace_stale_{name}")
     for statement in NO_TRIGGERS_ON_POSTGRESQL if _on_postgresql() else NO_TRIGGERS_ON_SQLITE:
@@ -71,14 +63,6 @@ def _make_view(name: str, query: str) -> None:
     # Else a view has the rights of its owner, whom row level security lets pass.
     options = " WITH (security_invoker = on)" if _on_postgresql() else ""
     op.execute(f"CREATE VIEW {name}{options} AS {_filled(query)}")
-
-
-def _replace_view(name: str, query: str) -> None:
-    if _on_postgresql():
-        op.execute(f"CREATE OR REPLACE VIEW {name} WITH (security_invoker = on) AS {_filled(query)}")
-    else:
-        op.execute(f"DROP VIEW {name}")
-        op.execute(f"CREATE VIEW {name} AS {_filled(query)}")
 
 
 def _filled(query: str) -> str:
@@ -240,7 +224,6 @@ NO_TRIGGERS_ON_SQLITE = tuple(f"DROP TRIGGER mark_traces_stale_{event}" for even
 # the query (JIT), which takes longer than the answer.
 ON_POSTGRESQL = {
     "day_of_run": "CAST({}.started_at AT TIME ZONE 'UTC' AS DATE)",
-    "week": "CAST(date_trunc('week', CAST(day AS TIMESTAMP)) AS DATE)",
     "stale_runs": """unnest(ARRAY(SELECT DISTINCT day FROM trace_stale_days)) AS stale (day)
     CROSS JOIN LATERAL (
         SELECT * FROM traces
@@ -251,8 +234,6 @@ ON_POSTGRESQL = {
     ) AS run""",
     "judged": "(SELECT own.* FROM {stale_runs} {its_principle_scores}) AS judged",
     "gap": "CROSS JOIN LATERAL unnest(run.gap_principles) AS gap (value)",
-    "greatest": "GREATEST",
-    "least": "LEAST",
     "by_key": "jsonb_object_agg",
     "array": "jsonb_build_array",
     "true": "TRUE",
@@ -263,14 +244,11 @@ ON_POSTGRESQL = {
 }
 ON_SQLITE = {
     "day_of_run": "substr({}.started_at, 1, 10)",
-    "week": "date(day, 'weekday 0', '-6 days')",
     "stale_runs": """(SELECT DISTINCT day FROM trace_stale_days) AS stale
     CROSS JOIN traces AS run
         ON run.started_at >= CAST(stale.day AS TEXT) AND run.started_at < date(stale.day, '+1 day')""",
     "judged": "trace_principle_scores AS judged",
     "gap": "CROSS JOIN json_each(run.gap_principles) AS gap",
-    "greatest": "MAX",
-    "least": "MIN",
     "by_key": "json_group_object",
     "array": "json_array",
     "true": "1",
@@ -284,13 +262,6 @@ WATCHED = (
     " duration_seconds, synthesis_cost_usd, cost_usd, gap_principles"
 )
 """Columns of traces: an UPDATE that names one of them may change a sum. Writing a run again names them all."""
-
-
-DAY_BY_DAY = """(
-    SELECT {columns} FROM trace_daily_{name} WHERE day NOT IN (SELECT day FROM trace_stale_days)
-    UNION ALL
-    SELECT {columns} FROM trace_stale_{name}
-) AS daily_{name}"""
 
 
 def _rounded_seconds() -> str:
@@ -311,19 +282,6 @@ SHARED = {
     COUNT(*) FILTER (WHERE NOT quality_gate_passed) AS failed,
     COUNT(overall_quality_score) AS scored,
     SUM(overall_quality_score) AS quality""",
-    "outcome": """
-    CAST(SUM(passed) AS BIGINT) AS passed,
-    CAST(SUM(failed) AS BIGINT) AS failed,
-    CAST(SUM(passed) AS FLOAT) / NULLIF(SUM(passed) + SUM(failed), 0) AS pass_rate,
-    SUM(quality) / CAST(NULLIF(SUM(scored), 0) AS FLOAT) AS avg_quality""",
-    "means": """
-    CAST(SUM(runs) AS BIGINT) AS total_runs,
-    CAST(SUM(passed) AS BIGINT) AS passed,
-    CAST(SUM(failed) AS BIGINT) AS failed,
-    SUM(quality) / CAST(NULLIF(SUM(scored), 0) AS FLOAT) AS avg_quality,
-    SUM(duration) / CAST(NULLIF(SUM(timed), 0) AS FLOAT) AS avg_duration,
-    SUM(synthesis_cost) / CAST(NULLIF(SUM(synthesis_costed), 0) AS FLOAT) AS avg_cost""",
-    **{f"daily_{name}": DAY_BY_DAY.format(name=name, columns=", ".join(("day", *DAILY[name]))) for name in DAILY},
 }
 STALE = {
     "runs": """
@@ -466,144 +424,3 @@ GROUP BY day, decision_type, what, again
 """,
 }
 """What trace_daily_<name> is to hold, of the stale days, made from their runs: trace_stale_<name>."""
-EXACT = 100_000
-"""Attempts up to which the percentiles of their durations are exact; of more they are those of rounded ones."""
-VIEWS = {
-    "trace_intent_summary": """
-SELECT intent, {means}
-FROM {daily_runs}
-WHERE status = 'complete'
-GROUP BY intent
-ORDER BY total_runs DESC
-""",
-    "trace_domain_summary": """
-SELECT domain, {means}
-FROM {daily_runs}
-WHERE status = 'complete'
-GROUP BY domain
-ORDER BY total_runs DESC
-""",
-    "trace_principle_summary": """
-SELECT
-    principle_id,
-    intent,
-    report_type,
-    CAST(SUM(scored) AS BIGINT) AS runs,
-    SUM(score) / CAST(SUM(scored) AS FLOAT) AS avg_score,
-    CAST(SUM(below) AS BIGINT) AS below_threshold,
-    CAST(SUM(below) AS FLOAT) / SUM(scored) AS share_below_threshold
-FROM {daily_principles}
-WHERE scored > 0
-GROUP BY principle_id, intent, report_type
-ORDER BY share_below_threshold DESC
-""",
-    "trace_weekly_quality": """
-SELECT
-    {week} AS week,
-    CAST(SUM(runs) AS BIGINT) AS runs, {outcome},
-    SUM(cost) / CAST(NULLIF(SUM(costed), 0) AS FLOAT) AS avg_cost
-FROM {daily_runs}
-WHERE status = 'complete'
-GROUP BY {week}
-ORDER BY week DESC
-""",
-    # In the order of their durations, attempts have places; the percentile's place may lie between two of them, which
-    # then count by how near they are to it. The limit takes nothing away, but tells the planner that this is not much.
-    "trace_stage_timing": f"""
-WITH
-stages AS (
-    SELECT
-        stage,
-        CAST(SUM(runs) AS BIGINT) AS runs,
-        CAST(SUM(attempts) AS BIGINT) AS attempts,
-        SUM(duration) / CAST(SUM(attempts) AS FLOAT) AS avg_duration,
-        MAX(longest) AS longest
-    FROM {{daily_stages}}
-    GROUP BY stage
-),
-durations AS (
-    SELECT stage, seconds, 1 AS attempts
-    FROM (
-        SELECT own.stage, own.duration_seconds AS seconds
-        FROM trace_stages AS own JOIN traces USING (trace_id)
-        WHERE (SELECT SUM(attempts) FROM stages) <= {EXACT}
-            AND traces.status = 'complete' AND own.duration_seconds IS NOT NULL
-        LIMIT {EXACT}
-    ) AS each
-    UNION ALL
-    SELECT stage, seconds, attempts FROM {{daily_durations}}
-    WHERE (SELECT SUM(attempts) FROM stages) > {EXACT}
-),
-places AS (
-    SELECT
-        stage,
-        seconds,
-        CAST(SUM(SUM(attempts)) OVER (PARTITION BY stage ORDER BY seconds) - SUM(attempts) AS FLOAT) AS before,
-        CAST(SUM(attempts) AS FLOAT) AS attempts,
-        CAST(SUM(SUM(attempts)) OVER (PARTITION BY stage) - 1 AS FLOAT) AS last_place
-    FROM durations
-    GROUP BY stage, seconds
-),
-percentiles AS (
-    SELECT
-        stage,
-        {
-        ", ".join(
-            f'''SUM(seconds * (
-            {{least}}(1.0, {{greatest}}(0.0, before + attempts - {share} * last_place))
-            - {{least}}(1.0, {{greatest}}(0.0, before - {share} * last_place))
-        )) AS {name}'''
-            for name, share in (("p50", 0.5), ("p95", 0.95))
-        )
-    }
-    FROM places
-    GROUP BY stage
-)
-SELECT stage, runs, attempts, avg_duration, p50, p95, longest
-FROM stages JOIN percentiles USING (stage)
-ORDER BY p50 DESC
-""",  # noqa: S608 # of this file
-    "trace_cost_summary": """
-SELECT
-    {week} AS week,
-    model,
-    intent,
-    CAST(SUM(runs) AS BIGINT) AS runs,
-    CAST(SUM(calls) AS BIGINT) AS calls,
-    CAST(SUM(input_tokens) AS BIGINT) AS input_tokens,
-    CAST(SUM(output_tokens) AS BIGINT) AS output_tokens,
-    SUM(cost_usd) AS cost_usd
-FROM {daily_usage}
-GROUP BY {week}, model, intent
-ORDER BY week DESC, cost_usd DESC
-""",
-    "trace_decision_outcomes": """
-SELECT decision_type, what, CAST(SUM(runs) AS BIGINT) AS runs, {outcome}
-FROM {daily_options}
-GROUP BY decision_type, what
-ORDER BY runs DESC
-""",
-    "trace_component_outcomes": """
-SELECT
-    component,
-    decision_type,
-    CAST(SUM(runs) AS BIGINT) AS runs,
-    CAST(SUM(decisions) AS BIGINT) AS decisions,
-    SUM(confidence) / CAST(NULLIF(SUM(confident), 0) AS FLOAT) AS avg_confidence, {outcome}
-FROM {daily_components}
-GROUP BY component, decision_type
-ORDER BY runs DESC
-""",
-    "trace_source_outcomes": """
-SELECT
-    source,
-    CAST(SUM(runs) AS BIGINT) AS runs,
-    CAST(SUM(collected) AS BIGINT) AS collected,
-    CAST(SUM(kept) AS BIGINT) AS kept,
-    CAST(SUM(filtered) AS BIGINT) AS filtered,
-    SUM(rating) / CAST(NULLIF(SUM(rated), 0) AS FLOAT) AS avg_evidence_score, {outcome}
-FROM {daily_sources}
-GROUP BY source
-ORDER BY runs DESC
-""",
-}

@@ -1,7 +1,7 @@
 """Which runs the search has yet to take in, so that it need not compare all runs with its index.
 
-Revision ID: 0009
-Revises: 0008
+Revision ID: 0010
+Revises: 0009
 """
 
 from alembic import op
@@ -9,11 +9,11 @@ from sqlalchemy import BigInteger, Column, Identity, Integer, String
 
 from ire_otel.db import access
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 branch_labels = None
 depends_on = None
-created = "20261125140200"
+created = "20261125140300"
 
 
 def upgrade() -> None:
