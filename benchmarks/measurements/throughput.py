@@ -36,7 +36,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=1, runs=4),
-    Scale.QUICK: Size(rounds=2, runs=200),
+    Scale.QUICK: Size(rounds=1, runs=200),
     Scale.FULL: Size(rounds=3, runs=500),
 }
 
