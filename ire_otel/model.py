@@ -13,7 +13,7 @@ RunStatus = Literal["in_progress", "complete", "incomplete", "failed"]
 Number = int | float
 
 
-class Decision(msgspec.Struct, frozen=True, kw_only=True):
+class Decision(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One choice that a stage made."""
 
     decision: str
@@ -36,7 +36,7 @@ class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """The attempt of the stage, counted from 1."""
 
 
-class PrincipleScore(msgspec.Struct, frozen=True, kw_only=True):
+class PrincipleScore(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The gate's score of one rubric principle."""
 
     id: str
@@ -46,7 +46,7 @@ class PrincipleScore(msgspec.Struct, frozen=True, kw_only=True):
     feedback: str | None = None
 
 
-class ScoreNote(msgspec.Struct, frozen=True, kw_only=True):
+class ScoreNote(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A gap or a strength: one principle, its score, and what the gate said."""
 
     id: str

@@ -12,7 +12,7 @@ Status = Literal["UNSET", "OK", "ERROR"]
 Kind = Literal["INTERNAL", "SERVER", "CLIENT", "PRODUCER", "CONSUMER"]
 
 
-class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One event of a span."""
 
     name: str
@@ -22,7 +22,7 @@ class EventRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     dropped_attributes: int = 0
 
 
-class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One link of a span to a span of another trace."""
 
     trace_id: str
@@ -30,7 +30,7 @@ class LinkRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     attributes: Attributes = {}
 
 
-class SpanRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class SpanRecord(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False):
     """One span, complete or (end_ns is None) still open."""
 
     trace_id: str

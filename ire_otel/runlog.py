@@ -21,7 +21,7 @@ _SHORT = 4096
 """Bytes; prompts and evidence are longer."""
 
 
-class Header(msgspec.Struct, frozen=True, array_like=True, tag="log"):
+class Header(msgspec.Struct, frozen=True, array_like=True, tag="log", gc=False):
     """First entry of a log: where the entries come from."""
 
     version: int
@@ -33,7 +33,7 @@ class Header(msgspec.Struct, frozen=True, array_like=True, tag="log"):
     resource: dict[str, Any]
 
 
-class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
+class Start(msgspec.Struct, frozen=True, array_like=True, tag="start", gc=False):
     """A run or a stage began."""
 
     span_id: str
@@ -45,14 +45,14 @@ class Start(msgspec.Struct, frozen=True, array_like=True, tag="start"):
     links: list[tuple[str, str]] = []
 
 
-class Set(msgspec.Struct, frozen=True, array_like=True, tag="set"):
+class Set(msgspec.Struct, frozen=True, array_like=True, tag="set", gc=False):
     """Attributes of a span were set."""
 
     span_id: str
     attributes: dict[str, Any]
 
 
-class Event(msgspec.Struct, frozen=True, array_like=True, tag="event"):
+class Event(msgspec.Struct, frozen=True, array_like=True, tag="event", gc=False):
     """A decision, score, iteration or other event was recorded on a span."""
 
     span_id: str
@@ -61,7 +61,7 @@ class Event(msgspec.Struct, frozen=True, array_like=True, tag="event"):
     attributes: dict[str, Any]
 
 
-class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
+class End(msgspec.Struct, frozen=True, array_like=True, tag="end", gc=False):
     """A span ended."""
 
     span_id: str
@@ -70,7 +70,7 @@ class End(msgspec.Struct, frozen=True, array_like=True, tag="end"):
     description: str | None = None
 
 
-class Foreign(msgspec.Struct, frozen=True, array_like=True, tag="span"):
+class Foreign(msgspec.Struct, frozen=True, array_like=True, tag="span", gc=False):
     """A span as a whole: one of somebody else's that started inside the run, or one of ours without its secrets."""
 
     record: SpanRecord
@@ -254,7 +254,7 @@ class RunLog:
     @property
     def size(self) -> int:
         """Bytes of all entries in memory; foreign spans left out."""
-        return sum(len(line) for lines in tuple(self.spans.values()) for line in tuple(lines))
+        return sum(sum(map(len, tuple(lines))) for lines in tuple(self.spans.values()))
 
 
 def lines_of(header: Header, records: Sequence[SpanRecord]) -> Iterator[bytes]:

@@ -28,9 +28,12 @@ REPR_LENGTH: Final = 2_000
 DEPTH: Final = 100
 """Deepest nesting kept; what lies deeper (or is circular) becomes a marker."""
 
-_JSON_STARTS: Final = frozenset('[{"')
+JSON_STARTS: Final = frozenset('[{"')
+"""How the attribute values begin that hold JSON."""
 _OPTIONS: Final = orjson.OPT_PASSTHROUGH_DATETIME | orjson.OPT_SERIALIZE_NUMPY
 _SURROGATE: Final = re.compile("[\ud800-\udfff]")
+
+_raw = msgspec.json.Decoder(msgspec.Raw)
 
 
 def attribute(value: object) -> Scalar | None:
@@ -40,7 +43,7 @@ def attribute(value: object) -> Scalar | None:
     """
     kind = type(value)
     if kind is str:
-        return dumps(value) if value[:1] in _JSON_STARTS and value else value  # type: ignore[index, return-value] # a str
+        return dumps(value) if value[:1] in JSON_STARTS else value  # type: ignore[index, return-value] # a str
     if kind is bool or value is None:
         return value  # type: ignore[return-value] # a bool or None
     if kind is int:
@@ -86,10 +89,10 @@ def decode(value: Any) -> Any:
 
     Text that only looks like JSON (cut by a length limit on its way, or never encoded by us) stays text.
     """
-    if type(value) is not str or value[:1] not in _JSON_STARTS or not value:
+    if type(value) is not str or value[:1] not in JSON_STARTS:
         return value
     try:
-        return msgspec.json.decode(value) if value[0] == '"' else msgspec.json.decode(value, type=msgspec.Raw)
+        return msgspec.json.decode(value) if value[0] == '"' else _raw.decode(value)
     except (msgspec.DecodeError, UnicodeError, RecursionError):
         return value
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -12,12 +12,18 @@ from ire_otel.model import Number
 _EXACT: Final = 2**53
 """Up to here every integral float is exactly one integer."""
 
+_CONTAINERS: Final = frozenset("[{")
+
+T = TypeVar("T")
+
 Members = Mapping[str, msgspec.Raw]
 """A JSON object, decoded one level deep."""
 
 
 def text(value: Any) -> str | None:
     """Give text as it is and anything else in its JSON form."""
+    if value is None or (type(value) is str and value[:1] not in values.JSON_STARTS):
+        return value  # nearly all is
     decoded = values.decode(value)
     if decoded is None or type(decoded) is str:
         return decoded
@@ -59,14 +65,12 @@ def number(value: Any) -> Number | None:
 
 def members(value: Any) -> dict[str, msgspec.Raw] | None:
     """Decode a JSON object one level deep: its values stay the fragments that were recorded."""
-    found: dict[str, msgspec.Raw] | None = _shallow(value, dict[str, msgspec.Raw])
-    return found
+    return _shallow(value, _object)
 
 
 def items(value: Any) -> list[msgspec.Raw] | None:
     """Decode a JSON array one level deep."""
-    found: list[msgspec.Raw] | None = _shallow(value, list[msgspec.Raw])
-    return found
+    return _shallow(value, _array)
 
 
 def parsed(fragment: Any) -> Any:
@@ -80,12 +84,16 @@ def parsed(fragment: Any) -> Any:
         return None
 
 
-def _shallow(value: Any, kind: Any) -> Any:
+_object = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def _shallow(value: Any, decoder: msgspec.json.Decoder[T]) -> T | None:
     if isinstance(value, list | dict):
         value = msgspec.json.encode(value)
-    elif not isinstance(value, msgspec.Raw) and (type(value) is not str or value[:1] not in ("[", "{")):
+    elif not isinstance(value, msgspec.Raw) and (type(value) is not str or value[:1] not in _CONTAINERS):
         return None
     try:
-        return msgspec.json.decode(value, type=kind)
+        return decoder.decode(value)
     except (msgspec.MsgspecError, UnicodeError, RecursionError):
         return None

@@ -15,7 +15,7 @@ from ire_otel.records import EventRecord, SpanRecord
 Order = tuple[int, int, str, int, str]
 
 
-class Placed(msgspec.Struct, frozen=True):
+class Placed(msgspec.Struct, frozen=True, gc=False):
     """An event and the span it sits on."""
 
     order: Order

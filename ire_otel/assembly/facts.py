@@ -24,10 +24,13 @@ _USAGE: Final = {
 _NOTHING: Final = (None, msgspec.Raw(b"null"))
 
 
-class _Sourced(msgspec.Struct, frozen=True):
+class _Sourced(msgspec.Struct, frozen=True, gc=False):
     """An item of evidence, as far as counting needs it."""
 
     source: Any = None
+
+
+_sourced = msgspec.json.Decoder(list[_Sourced])
 
 
 def json_object(value: Any) -> dict[str, Any] | None:
@@ -104,13 +107,13 @@ def _count(listed: Sequence[Any] | None, typed: Any, reported: Any) -> int | Non
 
 def _sources(value: Any) -> list[Any] | None:
     """Give the source of each item of a list, None for an item without one; None if it is no list."""
-    listed = items(value)
-    if not listed:
-        return listed
+    if value is None:
+        return None
     try:
-        return [item.source for item in msgspec.json.decode(msgspec.json.encode(value), type=list[_Sourced])]
+        return [item.source for item in _sourced.decode(msgspec.json.encode(value))]
     except msgspec.MsgspecError:
-        return [None] * len(listed)
+        listed = items(value)
+        return listed and [None] * len(listed)
 
 
 def _word(value: Any) -> str | None:

@@ -13,7 +13,7 @@ from msgspec import UNSET
 from ire_otel.errors import RowRefusedError
 from ire_otel.model import Attempt, Decision, LlmCalls, ModelUsage, StageTrace, TokenUsage, TraceDocument, given
 from ire_otel.row.columns import DecisionRow, ModelUsageRow, PrincipleScoreRow, Row, RunRow, SourceRow, StageRow
-from ire_otel.row.mending import Mending, fitters, mapping, opened
+from ire_otel.row.mending import Mending, fitters, length, mapping, opened
 from ire_otel.row.sources import sources
 from ire_otel.values import dumps
 
@@ -112,12 +112,16 @@ def _evidence_columns(collection: StageTrace | None) -> dict[str, Any]:
     if collection is None:
         return {}
     evidence, outputs = given(collection.evidence) or {}, mapping(collection.outputs)
-    passed = outputs.get("evidence_passed", evidence.get("kept_count", _length(evidence.get("kept"))))
-    filtered = outputs.get("evidence_filtered", evidence.get("filtered_count", _length(evidence.get("filtered_out"))))
+
+    def count(said: str, counted: str, listed: str) -> Any:
+        if said in outputs:
+            return opened(outputs[said])
+        return opened(evidence[counted]) if counted in evidence else length(evidence.get(listed))
+
     return {
         "evidence_collected": opened(evidence.get("collected_count")),
-        "evidence_passed": opened(passed),
-        "evidence_filtered": opened(filtered),
+        "evidence_passed": count("evidence_passed", "kept_count", "kept"),
+        "evidence_filtered": count("evidence_filtered", "filtered_count", "filtered_out"),
     }
 
 
@@ -281,11 +285,6 @@ def _reported(attempt: Attempt) -> ModelUsage:
 
 def _attempts(stage: StageTrace) -> list[Attempt]:
     return [stage] if stage.attempts is UNSET else stage.attempts
-
-
-def _length(entries: Any) -> int | None:
-    entries = opened(entries)
-    return len(entries) if isinstance(entries, list) else None
 
 
 def _total(numbers: Iterable[float | None]) -> float | None:

@@ -19,7 +19,7 @@ UtcTime = Annotated[str, Meta(title="time")]
 """ISO 8601 UTC, always with microseconds, so that it sorts as text."""
 
 
-class RunRow(msgspec.Struct, frozen=True, kw_only=True):
+class RunRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The row in `traces`. None is unknown, never zero."""
 
     trace_id: Text100
@@ -88,7 +88,7 @@ class RunRow(msgspec.Struct, frozen=True, kw_only=True):
     output_file_paths: list[str] | None = None
 
 
-class PrincipleScoreRow(msgspec.Struct, frozen=True, kw_only=True):
+class PrincipleScoreRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row in `trace_principle_scores`; the run's own columns are repeated for the index."""
 
     trace_id: str
@@ -103,7 +103,7 @@ class PrincipleScoreRow(msgspec.Struct, frozen=True, kw_only=True):
     report_type: str | None
 
 
-class StageRow(msgspec.Struct, frozen=True, kw_only=True):
+class StageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row in `trace_stages`: one attempt of a stage."""
 
     trace_id: str
@@ -119,7 +119,7 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     cost_usd: float | None
 
 
-class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
+class DecisionRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row in `trace_decisions`."""
 
     trace_id: str
@@ -136,7 +136,7 @@ class DecisionRow(msgspec.Struct, frozen=True, kw_only=True):
     decided_at: UtcTime | None
 
 
-class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
+class SourceRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row in `trace_sources`: one source of evidence, over all attempts; each URL counts once, as decided last."""
 
     trace_id: str
@@ -151,7 +151,7 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
     """Mean of the items' composite scores, kept and filtered alike; without composite, the mean of an item's scores."""
 
 
-class ModelUsageRow(msgspec.Struct, frozen=True, kw_only=True):
+class ModelUsageRow(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One row in `trace_model_usage`: one model, over the whole run."""
 
     trace_id: str

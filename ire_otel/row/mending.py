@@ -110,6 +110,19 @@ def opened(value: Any) -> Any:
     return msgspec.json.decode(value) if isinstance(value, msgspec.Raw) else value
 
 
+def length(value: Any) -> int | None:
+    """Count the entries of an array; None where it is none."""
+    if isinstance(value, msgspec.Raw):
+        try:
+            return len(_array.decode(value))
+        except msgspec.ValidationError:
+            return None
+    return len(value) if isinstance(value, list) else None
+
+
+_array = msgspec.json.Decoder(list[msgspec.Raw])
+
+
 def mapping(value: Any) -> dict[str, Any]:
     """Give `value` where it is an object, else an empty one."""
     if type(value) is dict:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 import msgspec
@@ -12,7 +12,19 @@ from ire_otel.row.columns import SourceRow
 from ire_otel.row.mending import Mending, mapping, opened
 
 
-class _Item(msgspec.Struct, frozen=True):
+class _Entry(msgspec.Struct, frozen=True, gc=False):
+    """What is read of one piece of evidence."""
+
+    source: Any = None
+    url: Any = None
+    scores: Any = None
+
+
+_several = msgspec.json.Decoder(list[_Entry])
+_LISTS: Final = ((True, "kept"), (False, "filtered_out"))
+
+
+class _Item(msgspec.Struct, frozen=True, gc=False):
     """One piece of evidence."""
 
     source: str
@@ -24,9 +36,9 @@ def sources(trace_id: str, attempts: Iterable[Attempt], mend: Mending) -> Iterat
     """Give one row per source over all attempts; a URL that was judged more than once counts as it was judged last."""
     evidence = [attempt.evidence for attempt in attempts if isinstance(attempt.evidence, Mapping)]
     collected = _collected(evidence)
-    judged = list(_judged(evidence))
+    judged = [(entry, kept) for part in evidence for kept, key in _LISTS for entry in _entries(part.get(key))]
     # Where no item says where it comes from, nobody knows how many of a counted source were kept.
-    named = any(isinstance(entry.get("source"), str) for entry, _ in judged)
+    named = any(isinstance(entry.source, str) for entry, _ in judged)
     groups: dict[str, list[_Item]] = {mend.name("source", source) or "": [] for source in collected}
     for item in _unique(judged):
         groups.setdefault(mend.name("source", item.source) or "", []).append(item)
@@ -52,27 +64,29 @@ def _collected(evidence: Iterable[Mapping[str, Any]]) -> dict[str, int]:
     return counts
 
 
-def _judged(evidence: Iterable[Mapping[str, Any]]) -> Iterator[tuple[Mapping[str, Any], bool]]:
-    for part in evidence:
-        for kept, key in ((True, "kept"), (False, "filtered_out")):
-            entries = opened(part.get(key))
-            for entry in entries if isinstance(entries, list) else ():
-                yield mapping(entry), kept
+def _entries(value: Any) -> list[_Entry]:
+    """Read a list of evidence, which the document may still hold as encoded JSON."""
+    if value is None:
+        return []
+    try:
+        return _several.decode(value) if isinstance(value, msgspec.Raw) else msgspec.convert(value, list[_Entry])
+    except msgspec.ValidationError:
+        listed = opened(value)
+        return [msgspec.convert(mapping(entry), _Entry) for entry in listed] if isinstance(listed, list) else []
 
 
-def _unique(judged: Iterable[tuple[Mapping[str, Any], bool]]) -> Iterable[_Item]:
+def _unique(judged: Iterable[tuple[_Entry, bool]]) -> Iterable[_Item]:
     items: dict[object, _Item] = {}
     for entry, kept in judged:
-        url = entry.get("url")
-        items[url if isinstance(url, str) else len(items)] = _Item(_source(entry), kept, _score(entry))
+        known = entry.url if isinstance(entry.url, str) else len(items)
+        items[known] = _Item(_source(entry), kept, _score(mapping(entry.scores)))
     return items.values()
 
 
-def _source(entry: Mapping[str, Any]) -> str:
-    source, url = entry.get("source"), entry.get("url")
-    if isinstance(source, str) and source:
-        return source
-    return (_host(url) if isinstance(url, str) else None) or "unknown"
+def _source(entry: _Entry) -> str:
+    if isinstance(entry.source, str) and entry.source:
+        return entry.source
+    return (_host(entry.url) if isinstance(entry.url, str) else None) or "unknown"
 
 
 def _host(url: str) -> str | None:
@@ -82,8 +96,7 @@ def _host(url: str) -> str | None:
         return None
 
 
-def _score(entry: Mapping[str, Any]) -> float | None:
-    scores = mapping(entry.get("scores"))
+def _score(scores: Mapping[str, Any]) -> float | None:
     composite = _number(scores.get("composite"))
     if composite is not None:
         return composite
