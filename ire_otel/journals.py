@@ -158,7 +158,8 @@ class RunJournals:
 
     def close(self, *, settled: bool) -> None:
         """Let go of the spool; settled: every finished run is safe."""
-        still_open = self._joined or self._owner.open_runs() or self._settled.changed()
+        changed = self._settled.changed(joined=True) or self._settled.changed(joined=False)
+        still_open = self._joined or self._owner.open_runs() or changed
         self._spool.close(settled=settled and not still_open)
 
     def chores(self, exporter: RecordExporter) -> Sequence[Chore]:
@@ -203,9 +204,8 @@ class RunJournals:
 
     def _settle_joined(self, recovery: Recovery, *, at_once: bool = False) -> float | None:
         """See to it that runs of other processes that have ended get what this one recorded of them."""
-        for log in self._settled.changed():
-            if log.joined:
-                self._joined.setdefault(log.run_id or log.trace_id, log)
+        for log in self._settled.changed(joined=True):
+            self._joined.setdefault(log.run_id or log.trace_id, log)
         for name, log in tuple(self._joined.items()):
             position = log.position
             quiet = at_once or self._seen.get(name) == position

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, TypeVar
@@ -54,11 +54,12 @@ class Outbox:
         _write(self._refused / name, refused)
         (self._waiting / name).unlink(missing_ok=True)  # only now, so that it is always in one of them
 
-    def saved(self, trace_id: str) -> None:
-        """Learn that the row is in its database."""
+    def saved(self, trace_ids: Collection[str]) -> None:
+        """Learn that rows are in their database."""
         for folder in (self._waiting, self._refused):
-            with suppress(OSError):
-                (folder / f"{trace_id}{_SUFFIX}").unlink()
+            for trace_id in trace_ids if folder.is_dir() else ():  # there is none where nothing ever waited
+                with suppress(OSError):
+                    (folder / f"{trace_id}{_SUFFIX}").unlink()
 
     def waiting(self) -> Iterator[Waiting]:
         """Give the rows that wait, those that wait longest first."""

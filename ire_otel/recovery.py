@@ -136,7 +136,7 @@ def shared_records(state_dir: Path, trace_ids: Iterable[str]) -> list[SpanRecord
     """Give what processes have recorded so far in traces that another one began."""
     return [
         record
-        for trace_id in trace_ids
+        for trace_id in spool.shared(state_dir).intersection(trace_ids)
         for folder in spool.participants(state_dir, trace_id)
         for log in _logs(folder, trace_id)
         for record in log.records()

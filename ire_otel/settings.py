@@ -103,15 +103,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 
     def project_dir(self, project: str | None) -> Path:
         """Give the folder of a project: `{brain_dir}/projects/{safe name}`."""
-        return self.brain_dir / "projects" / project_folder(project)
+        return self.brain_dir / f"projects/{project_folder(project)}"
 
     def trace_file(self, project: str | None, trace_id: str) -> Path:
         """Give the path of a run's trace file."""
-        return self.project_dir(project) / "_traces" / f"{trace_id}.json"
+        return self.brain_dir / f"projects/{project_folder(project)}/_traces/{trace_id}.json"
 
     def location(self, path: Path) -> str:
         """Give `path` as rows name it: from the brain folder's own name on (`brain/projects/…`)."""
-        return (Path(self.brain_dir.name) / path.relative_to(self.brain_dir)).as_posix()
+        return f"{self.brain_dir.name}/{path.relative_to(self.brain_dir).as_posix()}"
 
     def resolve(self, location: str) -> Path:
         """Give the file that a row's `trace_file_path` names, in the brain folder as it is configured now."""

@@ -122,8 +122,7 @@ class RowWriter:
             self.why_down = str(error)
         else:
             self._pause, self._down_until = FIRST_PAUSE, 0.0
-            for made in rows:
-                self._outbox.saved(made.run.trace_id)
+            self._outbox.saved([made.run.trace_id for made in rows])
             return refused
         self._leave_alone()
         return None
@@ -158,5 +157,5 @@ class RowWriter:
             logger.error("the row of run %s cannot be made: %s", waiting.trace_id, error)  # noqa: TRY400 # one line
             gone = path.parent.is_dir() and not path.exists()
             if gone or not isinstance(error.__cause__, OSError):
-                self._outbox.saved(waiting.trace_id)
+                self._outbox.saved([waiting.trace_id])
         return None

@@ -17,24 +17,45 @@ def write(path: Path, data: bytes, records: int, *, synced: bool = False) -> boo
 
     synced: whether the file's name, too, is to survive the machine before this returns.
 
-    Temporary file in the same folder, fsync, rename: a reader sees the old file or the new one, whatever happens. Two
-    processes may write the same run. Raises OSError.
+    Temporary file in the same folder, fsync, then its name: a reader sees the old file or the new one, whatever
+    happens. Two processes may write the same run. Raises OSError.
     """
     temporary = path.with_name(f".{path.stem}.{secrets.token_hex(4)}.tmp")
     try:
         _write_new(temporary, data)
-        with _folder(path.parent) as folder:
-            poorer = path.exists() and _records_in(path) > records
-            if not poorer:
-                temporary.replace(path)
-                if synced:
-                    os.fsync(folder)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if poorer:
-        temporary.unlink(missing_ok=True)
-    return not poorer
+        written = _is_first(temporary, path) or _replaced(temporary, path, records)
+        if written and synced:
+            _sync(path.parent)
+    finally:
+        with suppress(FileNotFoundError):
+            temporary.unlink()
+    return written
+
+
+def _is_first(temporary: Path, path: Path) -> bool:
+    """Give a file its name if no other has it. Takes two calls to the system; under a lock it would be six."""
+    try:
+        path.hardlink_to(temporary)
+    except OSError:
+        return False  # another has it, or this file system has no links
+    return True
+
+
+def _replaced(temporary: Path, path: Path, records: int) -> bool:
+    """Give a file its name, unless the one that has it was made from more records."""
+    with _held(path.parent):
+        if path.exists() and _records_in(path) > records:
+            return False
+        temporary.replace(path)
+    return True
+
+
+def _sync(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _write_new(path: Path, data: bytes) -> None:
@@ -57,30 +78,30 @@ _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
 
 
 @contextmanager
-def _folder(path: Path) -> Iterator[int]:
+def _held(folder: Path) -> Iterator[None]:
     """Hold a folder, so that nobody replaces a file between our look at it and our own replacing it."""
-    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    _held.add(handle)
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    _holding.add(handle)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
-        yield handle
+        yield
     finally:
         # Closing alone unlocks nothing while a child that was forked in between has it open, too.
         with suppress(OSError):
             fcntl.flock(handle, fcntl.LOCK_UN)
-        _held.discard(handle)
+        _holding.discard(handle)
         os.close(handle)
 
 
-_held: set[int] = set()
+_holding: set[int] = set()
 """Folders that this process holds."""
 
 
 def _let_go() -> None:
     """In a forked child: let go of what the parent holds, or nobody could have it if the parent were killed now."""
-    for handle in _held:
+    for handle in _holding:
         os.close(handle)
-    _held.clear()
+    _holding.clear()
 
 
 os.register_at_fork(after_in_child=_let_go)

@@ -155,9 +155,7 @@ class _Reindexing:
                 self._problems[path] = str(error)
         refused = self._store.save(list(rows.values()))
         self._problems |= {path: str(refused[path.stem]) for path in rows if path.stem in refused}
-        for path in rows:
-            if path.stem not in refused:
-                self._outbox.saved(path.stem)
+        self._outbox.saved([path.stem for path in rows if path.stem not in refused])
 
     def _lacks_file(self, place: Place) -> bool:
         if place.location is None:

@@ -84,9 +84,13 @@ class SettledRuns:
             self._in_journal.put(_Kept(log, journal.size, time.monotonic(), journal.position))
         return True
 
-    def changed(self) -> list[RunLog]:
-        """Take away, and give, the runs whose journals have grown since they came here."""
-        grown = [kept.log for kept in self._in_journal.values() if kept.log.position != kept.position]
+    def changed(self, *, joined: bool) -> list[RunLog]:
+        """Take away, and give, the runs whose journals have grown since they came here.
+
+        joined: those of other processes; else this one's.
+        """
+        kept = self._in_journal.values()
+        grown = [one.log for one in kept if one.log.joined is joined and one.log.position != one.position]
         for log in grown:
             self._in_memory.take(log)
             self._in_journal.take(log)

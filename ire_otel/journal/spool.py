@@ -188,6 +188,14 @@ def settled_for(folder: Path) -> float | None:
         return None
 
 
+def shared(state_dir: Path) -> set[str]:
+    """Give the traces in which processes take part that did not begin them."""
+    try:
+        return {path.name for path in (state_dir / TRACES).iterdir()}
+    except OSError:
+        return set()
+
+
 def participants(state_dir: Path, trace_id: str) -> list[Path]:
     """Give the folders of the processes that take part in a trace which another process began."""
     try:
