@@ -66,6 +66,20 @@ def test_several_runs_are_saved_at_once(store: RunStore, database_url: str) -> N
         assert _stored(database_url, written.run.trace_id) == _expected(written)
 
 
+def test_many_rows_are_few_statements_on_sqlite(tmp_path: Path) -> None:
+    """Each lets go of the interpreter: beside a thread that computes, a statement a row took 200 ms a run."""
+    rows = [row(sample_document(number), LOCATION) for number in range(1, 21)]
+    statements: set[str] = set()
+    with closing(RunStore(f"sqlite:///{tmp_path / 'traces.db'}")) as store:
+        store.save(rows[:1])
+        connection = store._connection
+        assert connection is not None
+        assert connection.driver_connection is not None
+        connection.driver_connection.set_trace_callback(statements.add)
+        store.save(rows)
+    assert len(statements) < len(rows)
+
+
 def test_what_people_set_stays(store: RunStore, database_url: str) -> None:
     """Flags, notes and the time of creation survive every upsert; updated_at follows it."""
     written = row(sample_document(), LOCATION)
