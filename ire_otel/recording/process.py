@@ -5,6 +5,9 @@ import os
 import secrets
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Final
 
 Clock = Callable[[], int]
 """Gives Unix time in nanoseconds, to the microsecond."""
@@ -36,3 +39,16 @@ def anchored_clock() -> Clock:
         return (monotonic_ns() + offset) // 1000 * 1000
 
     return now
+
+
+def date_of(time_ns: int) -> str:
+    """Give the UTC date of a Unix time in nanoseconds, as run ids have it: `20260213`."""
+    return _date(time_ns // _DAY)
+
+
+_DAY: Final = 24 * 3600 * 10**9
+
+
+@lru_cache(maxsize=4)
+def _date(day: int) -> str:
+    return f"{datetime.fromtimestamp(day * 24 * 3600, UTC):%Y%m%d}"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.context import Context, get_current
@@ -16,7 +15,7 @@ from ire_otel.recording.component import name_of
 from ire_otel.recording.guard import guarded, warn_once
 from ire_otel.recording.live import LiveView
 from ire_otel.recording.noop import NOOP_STAGE
-from ire_otel.recording.process import Clock, identity, next_seq
+from ire_otel.recording.process import Clock, date_of, identity, next_seq
 from ire_otel.recording.scope import Scope, context_of, current, enter, leave, parent_context
 from ire_otel.recording.span import (
     Block,
@@ -149,7 +148,7 @@ class Trace(RecordedSpan, LiveView, Block):
         shown = given if mirrored else None
         otel_span = self.tracer.start_span(name, around, attributes=shown, start_time=start_ns, links=links)
         super().__init__(otel_span, self.clock, start_ns, mirrored=mirrored)
-        self.trace_id = f"trc_{datetime.fromtimestamp(start_ns // 10**9, UTC):%Y%m%d}_{self.span_id}"
+        self.trace_id = f"trc_{date_of(start_ns)}_{self.span_id}"
         otel_span.set_attribute(semconv.RUN_ID, self.trace_id)
         self.log = self._host.log(self.trace_id, self.trace_id_hex)
         linked = [(format(link.context.trace_id, "032x"), format(link.context.span_id, "016x")) for link in links]
