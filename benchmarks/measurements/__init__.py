@@ -11,7 +11,7 @@ from typing import Final, Protocol, cast
 
 from benchmarks.results import Figure, Figures, Goal, Scale
 
-FIRST: Final = ("cost", "stall", "decisions", "disabled", "queryable")
+FIRST: Final = ("cost", "steps", "stall", "decisions", "disabled", "queryable")
 """Told first: what a pipeline feels."""
 
 
