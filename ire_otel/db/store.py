@@ -139,7 +139,7 @@ class RunStore:
         return self._connection
 
     def _pipeline(self, connection: sa.PoolProxiedConnection) -> AbstractContextManager[object]:
-        """Let Postgres answer all statements together: over a network, waiting for each would be what takes the time."""
+        """Let Postgres answer all statements together: over a network, the waiting for each is what takes the time."""
         driver: Any = connection.driver_connection
         return nullcontext() if self.database.file is not None else driver.pipeline()
 
