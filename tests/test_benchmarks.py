@@ -4,6 +4,7 @@ import msgspec
 import pytest
 
 from benchmarks import contenders, measurements, tables
+from benchmarks.measurements import decisions
 from benchmarks.results import Figure, Figures, Goal, Measured, Report, Scale
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
@@ -27,6 +28,24 @@ def test_a_measurement_gives_figures_and_goals(name: str, monkeypatch: pytest.Mo
     report = Report(scale=Scale.SMALLEST, surroundings={}, absent={}, measured=[measured])
     assert msgspec.json.decode(msgspec.json.encode(report), type=Report) == report
     assert set(made.CHARTS) <= {figure.what for figure in figures}
+
+
+def test_the_memory_of_many_decisions_is_that_of_a_fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Times are of all rounds; memory is of the first, which finds nothing that another round has left free."""
+    monkeypatch.delenv("IRE_OTEL_RAISE", raising=False)
+    figures = decisions.measure(Scale.SMALLEST)
+    assert {len(figure.samples) for figure in figures if figure.unit == "µs"} == {2}
+    assert {len(figure.samples) for figure in figures if figure.unit == "MB"} == {1}
+
+
+def test_memory_is_held_against_a_straight_line() -> None:
+    """Memory of a run may grow with its decisions, memory of a decision may not."""
+    sizes = {1_000: [6.0], 10_000: [58.0], 100_000: [638.0]}
+    figures = [Figure(what="memory, most", of="ire", unit="MB", at=at, samples=mb) for at, mb in sizes.items()]
+    figures += [Figure(what="caller", of="ire", unit="µs", at=at, samples=[5.0]) for at in sizes]
+    (goal,) = (goal for goal in decisions.goals(Figures(figures)) if goal.what.startswith("memory"))
+    assert goal.measured == pytest.approx(1.1)
+    assert goal.verdict == "met"
 
 
 def test_absent_contenders_are_named() -> None:
