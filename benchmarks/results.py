@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 from itertools import pairwise
 from statistics import median, quantiles
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -18,6 +18,14 @@ class Scale(StrEnum):
     """A first look: all measurements in under three minutes on two cores."""
     FULL = "full"
     """What docs/performance.md states: up to an hour."""
+
+
+class Size(NamedTuple):
+    """How often a measurement does what it measures."""
+
+    rounds: int
+    each: int
+    """In one round: runs, calls, or what else is measured."""
 
 
 class Figure(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,11 +10,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Final, Protocol, cast
+from typing import ClassVar, Final, Protocol, cast
 
 import msgspec
 
 from benchmarks import reference
+from benchmarks.results import Scale
 
 FIRST: Final = ("bare", "ire", "ire_shared", "otel_batch")
 """Shown before the others; these need no peer."""
@@ -29,6 +30,11 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
 
 class Contender(ABC):
     """One way of tracing, in its own idiom and with its default settings."""
+
+    spans_of_decision: ClassVar[int] = 0
+    """How many spans of its own a decision is, beside those of the run and its stages."""
+    spans_of_score: ClassVar[int] = 0
+    """Likewise a score."""
 
     def __init__(self) -> None:
         # Appending is safe on any thread.
@@ -63,9 +69,14 @@ class Contender(ABC):
     def clean(self) -> None:  # noqa: B027 # most write nothing here
         """Take away what was written, or later rounds would measure a growing folder. Not measured."""
 
-    @abstractmethod
     def spans(self, decisions: int | None) -> int:
         """Give the number of spans, or rows, that belong to a run with so many decisions; None: the reference run."""
+        if decisions is not None:
+            return 2 + self.spans_of_decision * decisions
+        return 1 + sum(
+            1 + self.spans_of_decision * len(stage.decisions) + self.spans_of_score * len(stage.scores)
+            for stage in reference.STAGES
+        )
 
     @abstractmethod
     def stop(self) -> int:
@@ -114,3 +125,8 @@ def present() -> list[str]:
     """Give the contenders that can take part."""
     missing = absent()
     return [name for name in names() if name not in missing]
+
+
+def taking_part(scale: Scale) -> list[str]:
+    """Give the contenders that are measured: all that can be, or for the tests those that need no peer."""
+    return list(FIRST) if scale is Scale.SMALLEST else present()

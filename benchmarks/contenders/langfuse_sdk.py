@@ -15,6 +15,8 @@ PACKAGES: Final = ("langfuse",)
 class Langfuse(Contender):
     """Spans go over OTLP/HTTP; scores go their own way, over Langfuse's ingestion API, and are not counted."""
 
+    spans_of_decision = 1
+
     def __init__(self, sink: str) -> None:
         super().__init__()
         import langfuse  # pyright: ignore[reportMissingImports] # an optional peer
@@ -58,12 +60,6 @@ class Langfuse(Contender):
     def settle(self) -> None:
         """Send everything that is queued."""
         self._client.flush()
-
-    def spans(self, decisions: int | None) -> int:
-        """A decision is a span of its own."""
-        if decisions is not None:
-            return 2 + decisions
-        return 1 + sum(1 + len(stage.decisions) for stage in reference.STAGES)
 
     def stop(self) -> int:
         """Count what the sink got."""

@@ -16,6 +16,8 @@ PACKAGES: Final = ("langsmith",)
 class LangSmith(Contender):
     """Its client sends compressed batches from a thread; scores are feedback, and are not counted."""
 
+    spans_of_decision = 1
+
     def __init__(self, sink: str) -> None:
         super().__init__()
         import langsmith  # pyright: ignore[reportMissingImports] # an optional peer
@@ -61,12 +63,6 @@ class LangSmith(Contender):
     def settle(self) -> None:
         """Send everything that is queued."""
         self._client.flush()
-
-    def spans(self, decisions: int | None) -> int:
-        """A decision is a run of its own."""
-        if decisions is not None:
-            return 2 + decisions
-        return 1 + sum(1 + len(stage.decisions) for stage in reference.STAGES)
 
     def stop(self) -> int:
         """Count what the sink got."""

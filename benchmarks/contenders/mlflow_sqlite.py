@@ -67,10 +67,6 @@ class MLflow(Contender):
         """Wait until everything is in the database."""
         self._mlflow.flush_trace_async_logging()
 
-    def spans(self, decisions: int | None) -> int:
-        """A decision is an event of its stage's span."""
-        return 1 + (len(reference.STAGES) if decisions is None else 1)
-
     def stop(self) -> int:
         """Count the spans in the database."""
         self.settle()

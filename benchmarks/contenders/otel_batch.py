@@ -39,10 +39,6 @@ class Batch(Contender):
         """Send everything that is queued."""
         self._processor.force_flush()
 
-    def spans(self, decisions: int | None) -> int:
-        """A decision is an event of its stage's span."""
-        return 1 + (len(reference.STAGES) if decisions is None else 1)
-
     def stop(self) -> int:
         """Count what the sink got."""
         self._provider.shutdown()

@@ -125,7 +125,7 @@ _ALL: Final[Mapping[str, Callable[[Turn], Sequence[float]]]] = {
 def measure(scale: Scale) -> list[Figure]:
     """Let all contenders take turns."""
     size = SIZES[scale]
-    names = list(contenders.FIRST) if scale is Scale.SMALLEST else contenders.present()
+    names = contenders.taking_part(scale)
     with contest(names) as held:
         for _ in range(size.warm_up):
             held.share(Turn, turn, size.runs)

@@ -77,12 +77,11 @@ def many(contender: Contender, decisions: int) -> Many:
 def measure(scale: Scale) -> list[Figure]:
     """Let contenders record runs of each size, in fresh processes."""
     size = SIZES[scale]
-    present = list(contenders.FIRST) if scale is Scale.SMALLEST else contenders.present()
     figures: list[Figure] = []
     for decisions in size.decisions:
         names = [
             name
-            for name in present
+            for name in contenders.taking_part(scale)
             if name in ALWAYS or (decisions <= PEERS_UP_TO and name != "ire_shared" and scale is Scale.FULL)
         ]
         count = max(1, min(size.rounds, size.together // decisions))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from functools import wraps
 from time import thread_time_ns
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import msgspec
 from opentelemetry.context import get_current
@@ -12,7 +12,7 @@ import ire_otel
 from benchmarks import reference
 from benchmarks.contenders import Contender
 from benchmarks.lockstep import contest
-from benchmarks.results import Figure, Figures, Goal, Scale
+from benchmarks.results import Figure, Figures, Goal, Scale, Size
 
 TITLE: Final = "Tracing switched off"
 REMARK: Final = (
@@ -23,18 +23,12 @@ REMARK: Final = (
 CHARTS: Final = ()
 
 
-class Size(NamedTuple):
-    """How often."""
-
-    rounds: int
-    calls: int
-
-
 SIZES: Final = {
-    Scale.SMALLEST: Size(rounds=2, calls=10),
-    Scale.QUICK: Size(rounds=15, calls=2_000),
-    Scale.FULL: Size(rounds=101, calls=5_000),
+    Scale.SMALLEST: Size(rounds=2, each=10),
+    Scale.QUICK: Size(rounds=15, each=2_000),
+    Scale.FULL: Size(rounds=101, each=5_000),
 }
+"""How many calls."""
 TOGETHER: Final = 10
 """Calls of one thing before it is the next thing's turn."""
 DECISION: Final = reference.decisions(1)[0]
@@ -131,8 +125,8 @@ def measure(scale: Scale) -> list[Figure]:
     """Call in turn."""
     size = SIZES[scale]
     with contest(["bare"]) as held:
-        held.one("bare", Calls, calls, size.calls)
-        rounds = [held.one("bare", Calls, calls, size.calls).taken for _ in range(size.rounds)]
+        held.one("bare", Calls, calls, size.each)
+        rounds = [held.one("bare", Calls, calls, size.each).taken for _ in range(size.rounds)]
     names = [*_INSIDE, *_OUTSIDE]
     return [Figure(what="call", of=name, unit="ns", samples=[one[name] for one in rounds]) for name in names]
 

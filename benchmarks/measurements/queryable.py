@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from time import perf_counter, sleep
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 import ire_otel
 from benchmarks.contenders import Contender
 from benchmarks.lockstep import contest
-from benchmarks.results import Figure, Figures, Goal, Scale, percentile
+from benchmarks.results import Figure, Figures, Goal, Scale, Size, percentile
 from ire_otel import brain_files
 from ire_otel.db.store import RunStore
 from ire_otel.settings import Settings
@@ -29,18 +29,12 @@ LOOK: Final = 0.0002
 """Seconds."""
 
 
-class Size(NamedTuple):
-    """How often."""
-
-    rounds: int
-    runs: int
-
-
 SIZES: Final = {
-    Scale.SMALLEST: Size(rounds=1, runs=3),
-    Scale.QUICK: Size(rounds=3, runs=50),
-    Scale.FULL: Size(rounds=10, runs=100),
+    Scale.SMALLEST: Size(rounds=1, each=3),
+    Scale.QUICK: Size(rounds=3, each=50),
+    Scale.FULL: Size(rounds=10, each=100),
 }
+"""How many runs."""
 
 
 class Waits(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,7 +98,7 @@ def measure(scale: Scale) -> list[Figure]:
     size = SIZES[scale]
     with contest(["ire"]) as held:
         held.one("ire", Waits, waits, 3)
-        rounds = [held.one("ire", Waits, waits, size.runs) for _ in range(size.rounds)]
+        rounds = [held.one("ire", Waits, waits, size.each) for _ in range(size.rounds)]
     figures = []
     for of, field in (("run end to row", "to_row"), ("its own fsync and insert", "own")):
         pooled = [one for turn in rounds for one in getattr(turn, field)]

@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 import ire_otel
 from benchmarks.contenders.ire import Ire
-from benchmarks.results import Figure, Figures, Goal, Scale, percentile
+from benchmarks.results import Figure, Figures, Goal, Scale, Size, percentile
 
 TITLE: Final = "Receiver"
 REMARK: Final = (
@@ -38,18 +38,12 @@ PATIENCE: Final = 120.0
 Record = Callable[[Ire, TracerProvider], None]
 
 
-class Size(NamedTuple):
-    """How many runs."""
-
-    runs: int
-    rounds: int
-
-
 SIZES: Final = {
-    Scale.SMALLEST: Size(runs=2, rounds=1),
-    Scale.QUICK: Size(runs=80, rounds=1),
-    Scale.FULL: Size(runs=800, rounds=3),
+    Scale.SMALLEST: Size(rounds=1, each=2),
+    Scale.QUICK: Size(rounds=1, each=80),
+    Scale.FULL: Size(rounds=3, each=800),
 }
+"""How many runs."""
 
 
 def measure(scale: Scale) -> list[Figure]:
@@ -57,12 +51,12 @@ def measure(scale: Scale) -> list[Figure]:
     size = SIZES[scale]
     figures: list[Figure] = []
     for of, kind in (("reference runs", _reference_runs), ("small spans", _small_spans)):
-        requests, spans = kind(size.runs)
+        requests, spans = kind(size.each)
         rounds = [_sent(requests) for _ in range(size.rounds)]
         latencies = [one for sent in rounds for one in sent.latencies]
         figures += [
             Figure(what="spans per core", of=of, unit="spans/s", samples=[spans / sent.cpu for sent in rounds]),
-            Figure(what="runs per core", of=of, unit="runs/s", samples=[size.runs / sent.cpu for sent in rounds]),
+            Figure(what="runs per core", of=of, unit="runs/s", samples=[size.each / sent.cpu for sent in rounds]),
             Figure(what="spans answered", of=of, unit="spans/s", samples=[spans / sent.seconds for sent in rounds]),
             Figure(what="request, p50", of=of, unit="ms", samples=[percentile(latencies, 50)]),
             Figure(what="request, p99", of=of, unit="ms", samples=[percentile(latencies, 99)]),

@@ -10,7 +10,7 @@ import msgspec
 from benchmarks import contenders
 from benchmarks.contenders import Contender
 from benchmarks.lockstep import contest
-from benchmarks.results import Figure, Figures, Goal, Scale, percentile
+from benchmarks.results import Figure, Figures, Goal, Scale, Size, percentile
 
 TITLE: Final = "Event-loop stall"
 REMARK: Final = (
@@ -26,18 +26,12 @@ WINDOW: Final = 0.04
 """Seconds that are watched at least."""
 
 
-class Size(NamedTuple):
-    """How often."""
-
-    rounds: int
-    windows: int
-
-
 SIZES: Final = {
-    Scale.SMALLEST: Size(rounds=1, windows=2),
-    Scale.QUICK: Size(rounds=4, windows=15),
-    Scale.FULL: Size(rounds=8, windows=30),
+    Scale.SMALLEST: Size(rounds=1, each=2),
+    Scale.QUICK: Size(rounds=4, each=15),
+    Scale.FULL: Size(rounds=8, each=30),
 }
+"""How many windows."""
 
 
 class Gaps(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,10 +93,10 @@ def _others() -> float:
 def measure(scale: Scale) -> list[Figure]:
     """Let all contenders take turns."""
     size = SIZES[scale]
-    names = list(contenders.FIRST) if scale is Scale.SMALLEST else contenders.present()
+    names = contenders.taking_part(scale)
     with contest(names) as held:
         held.round(Gaps, gaps, 3)
-        rounds = [held.share(Gaps, gaps, size.windows) for _ in range(size.rounds)]
+        rounds = [held.share(Gaps, gaps, size.each) for _ in range(size.rounds)]
     return [
         Figure(
             what=f"{what}, p{percent}",

@@ -7,14 +7,14 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
 from benchmarks import reference
 from benchmarks.contenders import Contender
 from benchmarks.lockstep import ROOT, contest
-from benchmarks.results import Figure, Figures, Goal, Scale
+from benchmarks.results import Figure, Figures, Goal, Scale, Size
 
 TITLE: Final = "Recovery, reindex, verify"
 REMARK: Final = (
@@ -27,18 +27,12 @@ CHARTS: Final = ()
 REINDEX: Final = ("db", "reindex")
 
 
-class Size(NamedTuple):
-    """How many."""
-
-    rounds: int
-    runs: int
-
-
 SIZES: Final = {
-    Scale.SMALLEST: Size(rounds=1, runs=4),
-    Scale.QUICK: Size(rounds=1, runs=200),
-    Scale.FULL: Size(rounds=3, runs=500),
+    Scale.SMALLEST: Size(rounds=1, each=4),
+    Scale.QUICK: Size(rounds=1, each=200),
+    Scale.FULL: Size(rounds=3, each=500),
 }
+"""How many runs."""
 
 
 class Done(msgspec.Struct):
@@ -60,7 +54,7 @@ def measure(scale: Scale) -> list[Figure]:
     size = SIZES[scale]
     rates: dict[str, list[float]] = {"reindex": [], "verify": [], "recover": []}
     with contest(["ire"]) as held, TemporaryDirectory(prefix="ire-otel-bench-") as name:
-        held.one("ire", Done, record_runs, size.runs)
+        held.one("ire", Done, record_runs, size.each)
         recorded, folder = held.folder / "ire" / "brain", Path(name)
         for _ in range(size.rounds):
             brain = folder / "brain"
@@ -69,13 +63,13 @@ def measure(scale: Scale) -> list[Figure]:
             report.parent.mkdir(parents=True)
             report.write_text("# The report that the runs name\n")
             _used(brain, "db", "upgrade")  # which takes as long for any number of runs
-            rates["reindex"].append(_each(size.runs, brain, *REINDEX))
-            rates["verify"].append(_each(size.runs, brain, "verify", start=REINDEX))
+            rates["reindex"].append(_each(size.each, brain, *REINDEX))
+            rates["verify"].append(_each(size.each, brain, "verify", start=REINDEX))
             shutil.rmtree(brain)
-            _abandon(brain, size.runs)
-            rates["recover"].append(_each(size.runs, brain, "recover"))
+            _abandon(brain, size.each)
+            rates["recover"].append(_each(size.each, brain, "recover"))
             files = list(brain.glob("projects/*/_traces/*.json"))
-            assert len(files) == size.runs, f"{len(files)} of {size.runs} runs were recovered"
+            assert len(files) == size.each, f"{len(files)} of {size.each} runs were recovered"
             shutil.rmtree(brain)
     return [Figure(what="per core", of=of, unit="runs/s", samples=samples) for of, samples in rates.items()]
 
