@@ -38,7 +38,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=2, runs=2, warm_up=0),
-    Scale.QUICK: Size(rounds=9, runs=20, warm_up=5),
+    Scale.QUICK: Size(rounds=7, runs=20, warm_up=4),
     Scale.FULL: Size(rounds=30, runs=20),
 }
 

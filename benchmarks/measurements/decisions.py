@@ -35,7 +35,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(decisions=(10, 20), together=40, rounds=2),
-    Scale.QUICK: Size(decisions=(10, 100, 1_000, 10_000), together=10_000, rounds=7),
+    Scale.QUICK: Size(decisions=(100, 1_000, 10_000), together=30_000, rounds=7),
     Scale.FULL: Size(decisions=(10, 100, 1_000, 10_000, 100_000), together=300_000, rounds=11),
 }
 

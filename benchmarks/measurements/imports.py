@@ -20,7 +20,7 @@ REMARK: Final = (
     "all packages, so its import takes longer where there are many."
 )
 CHARTS: Final = ()
-ROUNDS: Final = {Scale.SMALLEST: 1, Scale.QUICK: 5, Scale.FULL: 15}
+ROUNDS: Final = {Scale.SMALLEST: 1, Scale.QUICK: 3, Scale.FULL: 15}
 PROGRAMS: Final[Mapping[str, tuple[str, str]]] = {
     "nothing": ("", ""),
     "opentelemetry.trace": ("", "import opentelemetry.trace"),

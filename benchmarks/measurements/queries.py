@@ -50,7 +50,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(sqlite=(20, 40), postgres=(), seeds=10, samples=2, seconds=0.1),
-    Scale.QUICK: Size(sqlite=(500, 2_500), postgres=(500, 2_500), seeds=100, samples=7, seconds=0.1),
+    Scale.QUICK: Size(sqlite=(200, 1_000), postgres=(200, 1_000), seeds=100, samples=7, seconds=0.1),
     Scale.FULL: Size(
         sqlite=(1_000, 10_000, 100_000), postgres=(1_000, 10_000, 100_000, 1_000_000), seeds=200, samples=41, seconds=4
     ),

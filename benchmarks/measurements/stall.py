@@ -28,7 +28,7 @@ WINDOW: Final = 0.04
 
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=1, each=2),
-    Scale.QUICK: Size(rounds=4, each=15),
+    Scale.QUICK: Size(rounds=3, each=12),
     Scale.FULL: Size(rounds=8, each=30),
 }
 """How many windows."""

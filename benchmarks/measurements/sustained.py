@@ -41,7 +41,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(rates=(40,), milliseconds=500),
-    Scale.QUICK: Size(rates=(100, 250, 400), milliseconds=2_000),
+    Scale.QUICK: Size(rates=(200, 400), milliseconds=2_000),
     Scale.FULL: Size(rates=(100, 150, 200, 250, 300, 350, 400, 450, 500, 600), milliseconds=8_000),
 }
 
