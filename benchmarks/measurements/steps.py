@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from time import thread_time_ns
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -15,7 +15,7 @@ from benchmarks import reference
 from benchmarks.contenders import Contender
 from benchmarks.contenders.ire import record_stage
 from benchmarks.lockstep import contest
-from benchmarks.results import Figure, Figures, Goal, Scale
+from benchmarks.results import Figure, Figures, Goal, Scale, Size
 from ire_otel import assembly, patterns, redaction, runlog
 from ire_otel.db.store import RunStore
 from ire_otel.recording.run import Trace
@@ -39,18 +39,12 @@ RUNS: Final = 10
 """Runs whose rows share a transaction."""
 
 
-class Size(NamedTuple):
-    """How often."""
-
-    rounds: int
-    repeats: int
-
-
 SIZES: Final = {
-    Scale.SMALLEST: Size(rounds=1, repeats=1),
-    Scale.QUICK: Size(rounds=7, repeats=30),
-    Scale.FULL: Size(rounds=21, repeats=100),
+    Scale.SMALLEST: Size(rounds=1, each=1),
+    Scale.QUICK: Size(rounds=7, each=30),
+    Scale.FULL: Size(rounds=21, each=100),
 }
+"""How many times each step."""
 
 
 class Costs(msgspec.Struct, frozen=True, kw_only=True):
@@ -163,7 +157,7 @@ def measure(scale: Scale) -> list[Figure]:
     """Do all steps, round after round."""
     size = SIZES[scale]
     with contest(["ire"]) as held:
-        rounds = [held.one("ire", Costs, costs, size.repeats) for _ in range(size.rounds)]
+        rounds = [held.one("ire", Costs, costs, size.each) for _ in range(size.rounds)]
     figures = [
         Figure(what=what, of=step, unit="µs", samples=[getattr(one, field)[step] for one in rounds])
         for what, field in (("step", "own"), ("least", "least"))
