@@ -83,12 +83,11 @@ def assemble(
 
 def encode(document: TraceDocument) -> bytes:
     """Give the bytes of the trace file: UTF-8 JSON, indented by two spaces, with a newline at the end."""
-    compact = msgspec.json.encode(document)
     try:
-        return msgspec.json.format(compact, indent=2) + b"\n"
+        return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"
     except RecursionError:
         # Somebody's attribute nests deeper than can be indented: still one valid line.
-        return compact + b"\n"
+        return msgspec.json.encode(document) + b"\n"
 
 
 def _with_facts(records: RunRecords, events: RunEvents) -> RunRecords:
