@@ -1,6 +1,7 @@
 """Databases of a thousand to a million runs: real rows of some hundred traced runs, multiplied."""
 
 import hashlib
+import os
 from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,8 @@ INTENTS: Final = ("validating", "exploring", "comparing", "deciding", "monitorin
 DOMAINS: Final = tuple(f"domain-{number}" for number in range(20))
 REPORT_TYPES: Final = ("market_research", "landscape", "due_diligence", "brief")
 PROJECTS: Final = 40
+STEP: Final = 2_000
+"""Runs that are added by one statement: so many can be put in order in memory."""
 MODELS: Final = ("claude-opus-4-6", "claude-sonnet-4-6", "gpt-5.2")
 TABLES: Final = (
     traces,
@@ -114,14 +117,16 @@ class Population:
         """Add runs until there are `runs`.
 
         Only the first `decisions` of all have rows in trace_decisions, and only `searched` are taken in for searches.
-        Sums of days and statistics are up to date afterwards, as they are in a database that is left alone.
+        A run's rows lie side by side, as whoever writes it leaves them. Sums of days and statistics are up to date
+        afterwards and everything is on the disk, as in a database that is left alone.
         """
         with self._engine.begin() as connection:
             self._unchecked(connection)
             for table in TABLES:
                 last = min(runs, decisions) if table is trace_decisions else runs
-                if last > self.runs:
-                    connection.execute(sa.text(self._multiply(table)), {"first": self.runs, "last": last - 1})
+                multiply = sa.text(self._multiply(table))
+                for first in range(self.runs, last, STEP):
+                    connection.execute(multiply, {"first": first, "last": min(first + STEP, last) - 1})
             if not self._on_sqlite:
                 self._mark(connection)
             if runs > searched:
@@ -131,10 +136,19 @@ class Population:
         while catch_up(self.target):
             pass
         self._analyse()
+        self._write_out()
 
     def _analyse(self) -> None:
+        self._maintain("ANALYZE" if self._on_sqlite else "VACUUM ANALYZE")
+
+    def _write_out(self) -> None:
+        """Do now what is due after so many writes: else the queries are asked beside it."""
+        self._maintain("PRAGMA wal_checkpoint(TRUNCATE)" if self._on_sqlite else "CHECKPOINT")
+        os.sync()
+
+    def _maintain(self, statement: str) -> None:
         with self._engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-            connection.exec_driver_sql("ANALYZE" if self._on_sqlite else "VACUUM ANALYZE")
+            connection.exec_driver_sql(statement)
 
     def _sow(self, seeds: Settings) -> int:
         rows = [brain_files.document_and_row(seeds, path)[1] for path in sorted(brain_files.trace_files(seeds))]
@@ -178,6 +192,7 @@ class Population:
             FROM numbers
             JOIN seeds ON seeds.number = (numbers.i * 7919) % {self._count()}
             JOIN seed_{table.name} AS seed ON seed.trace_id = seeds.trace_id
+            ORDER BY numbers.i
         """.replace(":first", "CAST(:first AS BIGINT)", 1)  # noqa: S608 # names of our own tables
 
     def _count(self) -> int:

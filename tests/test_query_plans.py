@@ -33,11 +33,12 @@ QUERIES: dict[str, Callable[[Brain], Any]] = {
 ON_POSTGRES_ONLY: dict[str, Callable[[Brain], Any]] = {
     "idx_traces_cost": runs.costliest,
     "idx_traces_duration": runs.slowest,
+    "idx_trace_decisions_type": lambda brain: runs.decisions(brain, "never taken"),
 }
 """On SQLite, these indexes would cost every run too much."""
 # Runs a quarter of an hour apart. What is asked for is rare, because there a wrong index reads the whole table: one in
-# 100 has the intent, domain or project, one in 50 fails the gate or has a gap, one in 200 is flagged. Nine in ten are
-# complete.
+# 100 has the intent, domain or project, one in 50 fails the gate or has a gap, one in 200 is flagged, none has the
+# decision. Nine in ten are complete.
 FILL = (
     """
     INSERT INTO traces (trace_id, started_at, status, intent, domain, report_type, project_name, quality_gate_passed,
@@ -52,6 +53,11 @@ FILL = (
     SELECT 'trc_' || n, 'META-' || p, CASE n % 50 * p WHEN 1 THEN 1 ELSE 2 + n % 2 END, {time},
         CASE n % 10 WHEN 0 THEN 'incomplete' ELSE 'complete' END
     FROM {numbers} CROSS JOIN (SELECT 1 AS p UNION ALL SELECT 2) AS principles
+    """,
+    """
+    INSERT INTO trace_decisions (trace_id, position, stage, attempt, decision_type)
+    SELECT 'trc_' || n, p, 'stage', 1, 'type ' || p
+    FROM {numbers} CROSS JOIN (SELECT 1 AS p UNION ALL SELECT 2) AS places
     """,
     """
     INSERT INTO trace_flags (policy, principle_id, message, status, first_raised_at, last_raised_at)
