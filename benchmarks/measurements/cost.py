@@ -24,8 +24,8 @@ REMARK: Final = (
 CHARTS: Final = ("caller thread", "process CPU")
 PAUSE: Final = 0.003
 """Seconds after each paced run: real runs do not follow each other on a warm cache."""
-WARM_UP: Final = 6
-"""Rounds until the memory that is kept for late spans has stopped growing."""
+WARM_UP: Final = 8
+"""Rounds until the journals that are kept for late spans, those of some 320 runs, have stopped growing."""
 
 
 class Size(NamedTuple):
@@ -38,7 +38,7 @@ class Size(NamedTuple):
 
 SIZES: Final = {
     Scale.SMALLEST: Size(rounds=2, runs=2, warm_up=0),
-    Scale.QUICK: Size(rounds=7, runs=20, warm_up=4),
+    Scale.QUICK: Size(rounds=6, runs=20),
     Scale.FULL: Size(rounds=30, runs=20),
 }
 
