@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import operator
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -106,7 +108,7 @@ class ResearchExporter(SpanExporter):
 
         source: where the records come from (`metadata.source`): runlog, sdk or otlp.
         """
-        written = [self._write_file(run_id, run, source) for run_id, run in split_by_run(records).items()]
+        written = self._write_files(split_by_run(records), source)
         rows = {made.run.trace_id: made for _, made in written if made is not None}
         results = self._rows.save(list(rows.values()))
         self._flags.saved(made.run for made in rows.values() if results[made.run.trace_id].get("row") == SAVED)
@@ -146,47 +148,103 @@ class ResearchExporter(SpanExporter):
         """Sum up a day, and take in some words for the search; gives whether there is more."""
         return self._rows.catch_up()
 
-    def _write_file(self, run_id: str, records: Sequence[SpanRecord], source: str) -> tuple[ExportOutcome, Row | None]:
-        """Write a run's file; gives what became of it, and its row where it can have one."""
+    def _write_files(self, runs: Mapping[str, Sequence[SpanRecord]], source: str) -> list[_Written]:
+        """Write the runs' files, each while the next run is assembled; gives what became of them."""
+        written: list[_Written] = []
+        behind: list[_Begun] = []
+        with ThreadPoolExecutor(1, "ire-otel-files") as pool:
+            beside = pool if len(runs) > 1 else None
+            for run_id, records in runs.items():
+                begun = self._begin(run_id, records, source, beside)
+                written += [self._finish(one, source) for one in behind]
+                behind = [begun]
+            return [*written, *(self._finish(one, source) for one in behind)]
+
+    def _begin(self, run_id: str, records: Sequence[SpanRecord], source: str, beside: Executor | None) -> _Begun:
+        """Assemble a run, make its row where it can have one, and begin to write its file."""
         try:
             cleaned = apply(self._steps, records)
             give_way()
             document = assembly.assemble(cleaned, run_id=run_id, source=source)
         except Exception as error:
             logger.exception("run %s could not be assembled", run_id)
-            return ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error), broken=True), None
+            broken = ExportOutcome(trace_id=run_id, file_error=str(error), row_error=str(error), broken=True)
+            return _Begun(broken)
         give_way()
         path = self._settings.trace_file(document.project_name, document.trace_id)
         changed = len(cleaned) != len(records) or any(map(operator.is_not, cleaned, records))
         outcome = ExportOutcome(trace_id=run_id, file_path=str(path), cleaned=changed)
+        made = None
         try:
             made = self._row(document, self._settings.location(path))
             give_way()
             document = _with_notes(document, made.notes)
         except RowRefusedError as refusal:
-            made, outcome = None, msgspec.structs.replace(outcome, **self._rows.refused(run_id, refusal))
+            outcome = msgspec.structs.replace(outcome, **self._rows.refused(run_id, refusal))
+        data, synced = assembly.encode(document), self._settings.durability == "disk"
+        write = partial(trace_file.write, path, data, document.metadata.records, synced=synced)
+        return _Begun(outcome, made, _File(path, path.exists(), document, _begun(write, beside)))
+
+    def _finish(self, begun: _Begun, source: str) -> _Written:
+        """Wait for a run's file; gives what became of the run, and its row."""
+        outcome, made, file = begun
+        if file is None:
+            return outcome, None
         try:
-            richer = self._write_newest(path, document, source)
+            newest = file.writing.result()
         except OSError as error:
-            reason = f"cannot write {path}: {error.strerror}"
+            reason = f"cannot write {file.path}: {error.strerror}"
             logger.error("%s; the run's row says so", reason)  # noqa: TRY400 # the cause is the system's, in one line
             outcome = msgspec.structs.replace(outcome, file_path=None, file_error=reason)
-            return outcome, None if made is None else self._row(document, None)
-        return outcome, made if richer is None or made is None else self._row(richer, made.run.trace_file_path)
+            return outcome, None if made is None else self._row(file.document, None)
+        if newest:
+            # What came over the network must not choose which file of this machine changes.
+            if self._settings.link_reports and source != "otlp":
+                _link(file.document, again=file.again)
+        elif made is not None:  # one made from more records stands there
+            richer = reader.decode(file.path.read_bytes(), str(file.path))
+            made = self._row(richer, made.run.trace_file_path)
+        return outcome, made
 
     def _row(self, document: TraceDocument, location: str | None) -> Row:
         return row(document, location, self._settings.jaeger_link(document.metadata.otel_trace_id))
 
-    def _write_newest(self, path: Path, document: TraceDocument, source: str) -> TraceDocument | None:
-        """Write a document, unless one made from more records stands there: that one is given then."""
-        again = path.exists()
-        data, synced = assembly.encode(document), self._settings.durability == "disk"
-        if not trace_file.write(path, data, document.metadata.records, synced=synced):
-            return reader.decode(path.read_bytes(), str(path))
-        # What came over the network must not choose which file of this machine changes.
-        if self._settings.link_reports and source != "otlp":
-            _link(document, again=again)
-        return None
+
+class _File(NamedTuple):
+    """A trace file that is being written."""
+
+    path: Path
+    again: bool
+    """Whether there was one already."""
+    document: TraceDocument
+    writing: Future[bool]
+    """False where the one that was there is newer."""
+
+
+class _Begun(NamedTuple):
+    """A run on its way."""
+
+    outcome: ExportOutcome
+    row: Row | None = None
+    """None where it can have none."""
+    file: _File | None = None
+    """None where it could not be assembled."""
+
+
+_Written = tuple[ExportOutcome, Row | None]
+
+
+def _begun(write: Callable[[], bool], beside: Executor | None) -> Future[bool]:
+    """Begin to write, on another thread where there is one."""
+    if beside is not None:
+        with suppress(RuntimeError):  # the interpreter exits, and takes no more work for threads
+            return beside.submit(write)
+    done: Future[bool] = Future()
+    try:
+        done.set_result(write())
+    except OSError as error:
+        done.set_exception(error)
+    return done
 
 
 def _load_settings() -> settings.Settings:
