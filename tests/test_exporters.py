@@ -39,6 +39,25 @@ def reference_run(provider: TracerProvider | None = None) -> None:
         trace.set_outputs({"report_path": "r.md"})
 
 
+def test_of_runs_that_are_written_together_each_has_an_outcome_of_its_own(tmp_path: Path) -> None:
+    """One whose file cannot be written takes nothing from those whose files are written before and after it."""
+    logs: list[RunLog] = []
+    for project in ("one", "two", "three"):
+        with ire_otel.run(query="q", project_name=project) as trace:
+            ire_otel.decide("chose", what=project, why="y")
+        logs.append(trace.log)
+    brain = tmp_path / "elsewhere"
+    (brain / "projects").mkdir(parents=True)
+    (brain / "projects" / "two").write_text("in the way")
+    exporter = ResearchExporter(settings.load({"brain_dir": str(brain)}, environment={}))
+    outcomes = exporter.export_records([record for log in logs for record in log.records()])
+    exporter.shutdown()
+    assert [outcome.trace_id for outcome in outcomes] == [log.run_id for log in logs]
+    assert [outcome.file_error is None for outcome in outcomes] == [True, False, True]
+    assert [outcome.row for outcome in outcomes] == ["saved"] * 3
+    assert {made.project_name for made in documents(brain)} == {"one", "three"}
+
+
 def test_under_a_plain_batch_processor_the_document_is_the_same(tmp_path: Path) -> None:
     """ResearchExporter without RunProcessor, as `OTEL_TRACES_EXPORTER=ire` makes it in another process."""
     spans = InMemorySpanExporter()

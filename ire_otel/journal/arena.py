@@ -125,7 +125,8 @@ class Arenas:
     def _make_ready(self) -> None:
         while len(self._ready) < READY:
             slots = self._take_fresh()
-            slots[0].write(_ZEROS)
+            with suppress(OSError):  # they take stores all the same
+                slots[0].write(_ZEROS)
             self._ready.extendleft(slots)
 
     def _take_fresh(self) -> list[Slot]:
