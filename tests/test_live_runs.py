@@ -52,11 +52,17 @@ def following(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_may_be_interrupted,  # noqa: PLW1509 # takes no lock
     ) as process:
         try:
             yield process
         finally:
             process.kill()
+
+
+def _may_be_interrupted() -> None:
+    """A shell has what it starts in the background ignore Ctrl-C, tests and all."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def lines_until(process: subprocess.Popen[str], wanted: str) -> list[str]:
