@@ -82,7 +82,7 @@ class Arenas:
         try:
             slot = self._ready.pop()  # the one used last: its pages are in memory
         except IndexError:
-            self._ready.extend(self._take_fresh())
+            self._ready.extend(reversed(self._take_fresh()))
             return self.take()
         if len(self._ready) < READY and not self._few.is_set():
             self._few.set()
