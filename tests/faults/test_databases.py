@@ -36,6 +36,8 @@ PATIENCE: Final = 120
 RUNS: Final = 20
 TURNS: Final = 75
 """Of each of two processes."""
+AT_MOST: Final = {"decide": 2, "run": 4}
+"""Ratios of percentiles under a fault and without."""
 
 
 @pytest.fixture(params=FAULTS)
@@ -143,7 +145,9 @@ def test_a_refused_row_is_set_aside(away: Faulty) -> None:
 
 @pytest.mark.parametrize("fault", ["none", *FAULTS])
 def test_the_caller_never_waits(fault: str, request: pytest.FixtureRequest, figures: RecordFigure) -> None:
-    """The caller's 99th percentiles of decide() and of a whole run are at most twice those without the fault.
+    """The caller's 99th percentiles are at most twice those without the fault for decide(), four times for a run.
+
+    A run without the fault takes the slots of runs that are safe, whose pages are in memory; under it there are none.
 
     Two processes take turns, a few runs each, so that both see the same noise of the machine; `none` says how much of
     the ratio that noise is. A busy machine makes the run without the fault slower, and so hides what a fault costs.
@@ -164,7 +168,7 @@ def test_the_caller_never_waits(fault: str, request: pytest.FixtureRequest, figu
             figures("runs measured", 2 * len(under.taken["run"]))
         if fault != "none":
             made.give()
-    assert {what: round(ratio, 2) for what, ratio in ratios.items() if ratio > 2} == {}
+    assert {what: round(ratio, 2) for what, ratio in ratios.items() if ratio > AT_MOST[what]} == {}
 
 
 def test_the_caller_makes_no_room_for_journals(
